@@ -1,0 +1,39 @@
+"""MGPP: magnitude pruning of pretrained transformers with a mixture Gaussian prior (Zhang, Sun & Liang 2024).
+
+This is the whole public API. Names load when they are first used, so that importing the package costs nothing.
+"""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        # the prior
+        "prior.mixture": ["MixtureGaussianPrior"],
+        "prior.penalties": ["Penalty", "L0", "L1", "L2", "NoPenalty", "NoThresholdError"],
+        "prior.schedules": ["AnnealedPrior", "CubicSparsity", "LinearRamp"],
+        # pruning
+        "pruning.targets": ["prunable_weights", "target_table"],
+        "pruning.threshold": ["magnitude_threshold"],
+        "pruning.pruner": ["Pruner", "SparsityError"],
+        "pruning.observer": ["Observer"],
+        "pruning.callback": ["PruningCallback"],
+        # training
+        "training.recipes": ["Recipe", "RecipeError", "load_recipe"],
+        "training.train": ["train"],
+        # the record
+        "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],
+        # the picture
+        "analysis.plots": [
+            "plot_accuracy",
+            "plot_histogram",
+            "plot_penalties",
+            "plot_prior_family",
+            "plot_remaining_weights",
+            "plot_thresholds",
+        ],
+        "analysis.figures": ["figure_1", "figure_2", "figure_a1", "save_figure"],
+    },
+)

@@ -1,0 +1,1 @@
+"""The picture: plots, the paper's figures and their style."""

@@ -1,0 +1,74 @@
+"""The command line: `mgpp train | runs | figures`. Heavy modules load only when a command needs them."""
+
+from pathlib import Path
+
+import click
+
+RUNS_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("figures")
+
+
+class _CleanErrors(click.Group):
+    """Errors of the toolkit are for people: one line, no traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, RuntimeError, OSError) as error:
+            if not type(error).__module__.startswith("mgpp."):
+                raise
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_CleanErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mgpp-toolkit", prog_name="mgpp")
+def main() -> None:
+    """Prune transformers with a mixture Gaussian prior, log what happens, draw the figures."""
+
+
+@main.command()
+@click.argument("recipe")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: prior.lam=1e-5")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder [data/runs/NAME]")
+@click.option("--replace", is_flag=True, help="Delete the run that DIR holds, instead of refusing")
+@click.option("--quiet", is_flag=True, help="No progress bar")
+def train(recipe: str, overrides: tuple[str, ...], out: Path | None, replace: bool, quiet: bool) -> None:
+    """Train by RECIPE, the name of one that comes with the toolkit or a YAML file, and log the run."""
+    from mgpp.training.recipes import load_recipe, parse_override
+
+    settings = load_recipe(recipe, **dict(parse_override(text) for text in overrides))
+    folder = out or RUNS_FOLDER / settings.run_name
+    from mgpp.training.train import train
+
+    run = train(settings, folder, replace_run=replace, progress=not quiet)
+    accuracy, error = run.final["accuracy"], run.final["accuracy_se"]
+    click.echo(f"{folder}: accuracy {accuracy:.1%} ± {error:.1%} on the test set, sparsity {run.final['sparsity']:.4f}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=RUNS_FOLDER)
+def runs(folder: Path) -> None:
+    """A table of the runs in FOLDER [data/runs]."""
+    from mgpp.runs import load_runs, summary
+
+    table = summary(load_runs(folder))
+    if table.empty:
+        click.echo(f"no runs in {folder}; make one with: mgpp train reviews-quick")
+        return
+    formats = {
+        "sparsity": "{:g}".format,
+        "accuracy": "{:.1%}".format,
+        "accuracy_se": "{:.1%}".format,
+        "seconds": "{:.0f}".format,
+    }
+    click.echo(table.to_string(index=False, formatters=formats, na_rep="-"))
+
+
+@main.command()
+@click.option("--runs", "runs_folder", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=FIGURES_FOLDER, show_default=True)
+def figures(runs_folder: Path, out: Path) -> None:
+    """Draw the paper's figures as PDF and PNG from logged runs."""
+    from mgpp.analysis.figures import render_all
+
+    for path in render_all(runs_folder, out):
+        click.echo(path)

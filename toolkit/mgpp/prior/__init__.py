@@ -1,0 +1,1 @@
+"""The mathematics: priors, penalties and schedules. No models, no optimizer, no files."""

@@ -1,0 +1,108 @@
+"""The mixture Gaussian prior: a narrow Gaussian (spike) and a wide one (slab) for every weight."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mgpp.prior.penalties import Array, NoThresholdError, Penalty, check_number, sigmoid
+
+SMALLEST_VAR, LARGEST_VAR = 1e-30, 1e6
+
+
+@dataclass(frozen=True)
+class MixtureGaussianPrior(Penalty):
+    r"""The prior of MGPP on a weight θ, Zhang, Sun & Liang (2024), section 3; Sun, Song & Liang (2021).
+
+        π(θ)  = λ N(θ; 0, σ1²) + (1-λ) N(θ; 0, σ0²)
+        p0(θ) = sigmoid( log((1-λ)/λ) + ½ log(σ1²/σ0²) - ½ θ² (1/σ0² - 1/σ1²) )      spike probability
+        R(θ)  = -log π(θ),     R'(θ) = θ [ p0/σ0² + (1-p0)/σ1² ]                      penalty and its gradient
+        τ     = sqrt( 2 log( (1-λ)/λ · sqrt(σ1²/σ0²) ) / (1/σ0² - 1/σ1²) )            prior threshold, p0(τ) = ½
+
+    Args:
+        lam: λ, the weight of the slab, in [0, 1].
+        spike_var: σ0², variance of the spike, from 1e-30 to `slab_var`. A variance, not a standard deviation.
+        slab_var: σ1², variance of the slab, up to 1e6.
+
+    Raises:
+        ValueError: if a value is out of its range; the message says which and what to change.
+
+    Example:
+        >>> prior = MixtureGaussianPrior(lam=1e-6, spike_var=1e-7, slab_var=0.1)
+        >>> print(f"{prior.threshold:.6f}")
+        0.002036
+        >>> print(f"{prior.spike_probability(prior.threshold):.6f}")
+        0.500000
+        >>> print(f"{prior.penalty_grad(0.5):.6f}")  # beyond the threshold only the slab pulls: 0.5 / 0.1
+        5.000000
+    """
+
+    label: ClassVar[str] = "MGP"
+
+    lam: float
+    spike_var: float
+    slab_var: float
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        bounds = {
+            "lam": (0.0, 1.0, "it is the slab's share of the mixture, for instance 1e-4"),
+            "spike_var": (SMALLEST_VAR, LARGEST_VAR, "it is a variance, for instance 1e-7"),
+            "slab_var": (SMALLEST_VAR, LARGEST_VAR, "it is a variance, for instance 0.1"),
+        }
+        for field, (low, high, hint) in bounds.items():
+            object.__setattr__(self, field, check_number(name, field, getattr(self, field), low, high, hint))
+        if self.spike_var > self.slab_var:
+            raise ValueError(
+                f"{name}: spike_var={self.spike_var:g} is larger than slab_var={self.slab_var:g}; "
+                "the spike is the narrow component, so swap the two or lower spike_var"
+            )
+
+    @property
+    def log_odds_at_zero(self) -> float:
+        """log((1-λ)/λ) + ½ log(σ1²/σ0²): the log odds of the spike at θ = 0; infinite where λ is 0 or 1."""
+        if self.lam in (0.0, 1.0):
+            return math.inf if self.lam == 0 else -math.inf
+        return math.log1p(-self.lam) - math.log(self.lam) + 0.5 * math.log(self.slab_var / self.spike_var)
+
+    @property
+    def precision_gap(self) -> float:
+        """1/σ0² - 1/σ1², never negative."""
+        return (self.slab_var - self.spike_var) / (self.slab_var * self.spike_var)
+
+    @property
+    def threshold(self) -> float:
+        """The prior threshold τ, a magnitude: below it a weight belongs to the spike, above it to the slab.
+
+        Raises:
+            NoThresholdError: if the spike is never, or always, the more probable component.
+        """
+        odds, gap = self.log_odds_at_zero, self.precision_gap
+        if odds <= 0:
+            raise NoThresholdError(f"{self} has no prior threshold: the spike is never more probable; lower lam")
+        if math.isinf(odds) or gap == 0:
+            raise NoThresholdError(
+                f"{self} has no prior threshold: the spike is always more probable; raise lam above 0 and "
+                "slab_var above spike_var"
+            )
+        return math.sqrt(2 * odds / gap)
+
+    def scale(self, n: int) -> float:
+        """1/n: the log prior counts once against the log likelihood of n examples."""
+        return 1 / n
+
+    def _spike_probability(self, xp: Any, w: Array) -> Array:
+        if self.lam in (0.0, 1.0):
+            return xp.full_like(w, 1.0 - self.lam)
+        return sigmoid(xp, self.log_odds_at_zero - (0.5 * self.precision_gap) * (w * w))
+
+    def _grad(self, xp: Any, w: Array) -> Array:
+        return w * (self._spike_probability(xp, w) * self.precision_gap + 1 / self.slab_var)
+
+    def _penalty(self, xp: Any, w: Array) -> Array:
+        """-log π. The sum of the components is taken in the log domain; a component of weight 0 is left out."""
+        logs = [
+            math.log(weight) - 0.5 * math.log(2 * math.pi * var) - w * w / (2 * var)
+            for weight, var in ((self.lam, self.slab_var), (1 - self.lam, self.spike_var))
+            if weight > 0
+        ]
+        return -(xp.logaddexp(*logs) if len(logs) == 2 else logs[0])

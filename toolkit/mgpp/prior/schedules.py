@@ -1,0 +1,128 @@
+"""Schedules: pure functions from a training step to a value. Steps count optimizer updates from 0."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mgpp.prior.mixture import MixtureGaussianPrior
+from mgpp.prior.penalties import check_number
+
+Phase = Literal["warmup", "pruning", "frozen"]
+
+
+def _check_steps(owner: str, begin_step: int, end_step: int) -> None:
+    for field, value in (("begin_step", begin_step), ("end_step", end_step)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{owner}: {field}={value!r} must be a whole number of steps from 0")
+    if end_step <= begin_step:
+        raise ValueError(
+            f"{owner}: end_step={end_step} must come after begin_step={begin_step}; "
+            "shorten the warm-up or train for more steps"
+        )
+
+
+@dataclass(frozen=True)
+class LinearRamp:
+    """A straight line from `start` at `begin_step` to `stop` at `end_step`, constant before and after.
+
+    Example:
+        >>> ramp = LinearRamp(0.1, 0.0, begin_step=10, end_step=20)
+        >>> ramp(0), ramp(15), ramp(99)
+        (0.1, 0.05, 0.0)
+    """
+
+    start: float
+    stop: float
+    begin_step: int
+    end_step: int
+
+    def __post_init__(self) -> None:
+        _check_steps("LinearRamp", self.begin_step, self.end_step)
+
+    def __call__(self, step: int) -> float:
+        done = min(max((step - self.begin_step) / (self.end_step - self.begin_step), 0.0), 1.0)
+        return (1 - done) * self.start + done * self.stop
+
+
+@dataclass(frozen=True)
+class CubicSparsity:
+    """The cubic sparsity schedule of Zhu & Gupta (2017), as MGPP uses it (Zhang, Sun & Liang 2024).
+
+        v(t) = v_f + (v_0 - v_f) (1 - (t - t_i)/(t_f - t_i))³      for t_i <= t <= t_f, constant before and after
+
+    Args:
+        initial_sparsity: v_0, the fraction of zeros at the first prune event, in [0, v_f].
+        final_sparsity: v_f, in [v_0, 1).
+        begin_step: t_i, the first prune event; warm-up ends here and nothing is pruned before.
+        end_step: t_f, from here on the mask is frozen.
+
+    Example:
+        >>> sparsity = CubicSparsity(0.0, 0.8, begin_step=100, end_step=200)
+        >>> [round(sparsity(step), 3) for step in (0, 100, 150, 200, 300)]
+        [0.0, 0.0, 0.7, 0.8, 0.8]
+        >>> sparsity.phase(99), sparsity.phase(100), sparsity.phase(200)
+        ('warmup', 'pruning', 'frozen')
+    """
+
+    initial_sparsity: float
+    final_sparsity: float
+    begin_step: int
+    end_step: int
+
+    def __post_init__(self) -> None:
+        _check_steps("CubicSparsity", self.begin_step, self.end_step)
+        hint = "it is the fraction of zeros, below 1 since a model without weights predicts nothing"
+        below_one = 1 - 1e-9
+        for field in ("initial_sparsity", "final_sparsity"):
+            check_number("CubicSparsity", field, getattr(self, field), 0, below_one, hint)
+        if self.initial_sparsity > self.final_sparsity:
+            raise ValueError(
+                f"CubicSparsity: initial_sparsity={self.initial_sparsity} is larger than "
+                f"final_sparsity={self.final_sparsity}; pruning only goes up, so lower initial_sparsity"
+            )
+
+    def __call__(self, step: int) -> float:
+        left = 1 - (step - self.begin_step) / (self.end_step - self.begin_step)
+        left = min(max(left, 0.0), 1.0)
+        return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left**3
+
+    def phase(self, step: int) -> Phase:
+        """Warm-up before t_i, pruning from t_i, frozen from t_f."""
+        if step < self.begin_step:
+            return "warmup"
+        return "pruning" if step < self.end_step else "frozen"
+
+    def prunes_at(self, step: int, interval: int) -> bool:
+        """Whether a step ends in a prune event: at t_i, every `interval` steps after it, and at t_f."""
+        if step in (self.begin_step, self.end_step):
+            return True
+        return self.phase(step) == "pruning" and (step - self.begin_step) % interval == 0
+
+
+@dataclass(frozen=True)
+class AnnealedPrior:
+    """A prior whose hyperparameters follow schedules (prior annealing).
+
+    Args:
+        prior: the values of everything that has no schedule.
+        lam, spike_var, slab_var: schedules, each a `LinearRamp` or None.
+
+    Example:
+        >>> prior = MixtureGaussianPrior(lam=1e-4, spike_var=1e-10, slab_var=0.05)
+        >>> AnnealedPrior(prior, lam=LinearRamp(0.1, 1e-4, begin_step=0, end_step=10)).at(0).lam
+        0.1
+    """
+
+    prior: MixtureGaussianPrior
+    lam: LinearRamp | None = None
+    spike_var: LinearRamp | None = None
+    slab_var: LinearRamp | None = None
+
+    def __post_init__(self) -> None:
+        ramps = [ramp for ramp in (self.lam, self.spike_var, self.slab_var) if ramp is not None]
+        for step in {step for ramp in ramps for step in (ramp.begin_step, ramp.end_step)}:
+            self.at(step)  # raises now, not in the middle of a run
+
+    def at(self, step: int) -> MixtureGaussianPrior:
+        """The prior that acts at `step`."""
+        ramps = {"lam": self.lam, "spike_var": self.spike_var, "slab_var": self.slab_var}
+        return replace(self.prior, **{field: ramp(step) for field, ramp in ramps.items() if ramp is not None})

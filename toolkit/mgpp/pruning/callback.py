@@ -1,0 +1,85 @@
+"""The Pruner inside `transformers.Trainer`."""
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from mgpp.pruning.observer import Observer, Writer
+from mgpp.pruning.pruner import Pruner
+
+
+class PruningCallback(TrainerCallback):
+    """Calls a `Pruner` at the right moments of a Trainer's step, and logs what it did.
+
+    The Trainer accumulates, unscales and clips the data gradient; then `on_pre_optimizer_step` adds the penalty, once
+    an optimizer update; then `on_optimizer_step` prunes. Steps are counted by the Trainer's clock, so an update that
+    fp16 loss scaling skips still counts and the schedule reaches its end.
+
+    Args:
+        pruner: holds weights, schedule and penalty.
+        run_writer: where to log, for instance `mgpp.RunWriter(folder)`; None logs nothing.
+        observing: options of the `Observer`, such as `every=10`.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=data, callbacks=[PruningCallback(pruner)])  # doctest: +SKIP
+    """
+
+    def __init__(self, pruner: Pruner, run_writer: Writer | None = None, **observing: Any):
+        self.pruner = pruner
+        self.observer = Observer(pruner, run_writer, **observing) if run_writer is not None else None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Refuse a training that ends before pruning does."""
+        end = self.pruner.sparsity.end_step
+        if state.max_steps <= end:
+            raise ValueError(
+                f"pruning ends at step {end}, but the training has only {state.max_steps} steps; "
+                "train longer, or shorten the warm-up and the pruning phase"
+            )
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Add the penalty to unscaled gradients."""
+        unscale_(kwargs.get("optimizer"))
+        self.pruner.before_step(state.global_step)
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Prune, then let the observer look."""
+        step = state.global_step
+        self.pruner.after_step(step)
+        if self.observer is not None and self.observer.is_due(step, state.max_steps):
+            self.observer.measure(step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ask the Trainer for its loss where the observer has measured."""
+        if self.observer is not None and self.observer.is_pending:
+            control.should_log = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Complete the row with the Trainer's loss and learning rate, and write it."""
+        if self.observer is not None and self.observer.is_pending:
+            self.observer.write(logs or {})
+
+
+def unscale_(optimizer: Any) -> None:
+    """Divide the gradients by the loss scale, unless clipping has done so already in this step."""
+    scaler = getattr(optimizer, "scaler", None)
+    if scaler is None or not scaler.is_enabled():
+        return
+    try:
+        scaler.unscale_(optimizer.optimizer)
+    except RuntimeError as error:
+        if "already been called" not in str(error):
+            raise

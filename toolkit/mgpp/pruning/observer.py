@@ -1,0 +1,215 @@
+"""What a run logs of its weights, measured without touching them: a row a step, a row a layer, histograms, single weights."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mgpp.prior.mixture import MixtureGaussianPrior
+from mgpp.pruning.pruner import Pruner
+from mgpp.pruning.targets import kind_of, layer_of
+
+# Magnitudes of the histograms' bin edges, the same for all runs: eight bins a decade from 1e-9 to 10.
+BIN_EDGES = np.logspace(-9, 1, 81)
+
+
+class Writer(Protocol):
+    """Where rows go, `mgpp.RunWriter` or anything like it."""
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one row of metrics."""
+
+    def part(self, frame: str, step: int, rows: pd.DataFrame) -> None:
+        """Store the rows of one step of a frame."""
+
+
+class Observer:
+    """Looks at a Pruner's weights on logged steps and writes what it sees; it never changes the training.
+
+    A step is logged if it lies a multiple of `every` from t_i, so that prune events are seen right after they happened,
+    and at t_f and the last step.
+
+    Args:
+        pruner: whose weights to look at.
+        writer: receives the rows.
+        every: steps between logged steps.
+        histograms_every: steps between histograms of the weights, a multiple of `every`.
+        trajectories: number of single weights to follow, the same ones in every run on a model.
+        evaluate: called on every `evaluate_every`-th step; returns metrics, logged as `eval_<name>`.
+        evaluate_every: steps between evaluations, a multiple of `every`.
+        show: called with each row that was written, for a progress display.
+
+    Example:
+        >>> Observer(pruner, RunWriter("my-run"), every=10)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        pruner: Pruner,
+        writer: Writer,
+        *,
+        every: int = 10,
+        histograms_every: int = 50,
+        trajectories: int = 500,
+        evaluate: Callable[[], Mapping[str, float]] | None = None,
+        evaluate_every: int = 100,
+        show: Callable[[Mapping[str, Any]], None] | None = None,
+    ):
+        self.pruner, self.writer, self.every, self.show = pruner, writer, every, show
+        self.histograms_every = histograms_every
+        self.evaluate, self.evaluate_every = evaluate, evaluate_every
+        self.followed = follow(pruner.weights, trajectories)
+        self._row: dict[str, Any] | None = None
+        self._last_step = -1
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a row has been measured and waits for its loss."""
+        return self._row is not None
+
+    def is_due(self, step: int, max_steps: int) -> bool:
+        """Whether `step` is logged."""
+        self._last_step = max_steps - 1
+        return self._falls_on(step, self.every)
+
+    def _falls_on(self, step: int, every: int) -> bool:
+        schedule = self.pruner.sparsity
+        return (step - schedule.begin_step) % every == 0 or step in (schedule.end_step, self._last_step)
+
+    def measure(self, step: int) -> None:
+        """Measure now, right after the prune event; the loss follows with `write`."""
+        penalty = self.pruner.penalty.at(step)
+        prior = penalty if isinstance(penalty, MixtureGaussianPrior) else None
+        layers = layer_rows(self.pruner.weights, step, prior)
+        self._row = metrics_row(self.pruner, step, prior, layers)
+        self.writer.part("layers", step, layers)
+        if self.followed:
+            self.writer.part("trajectories", step, trajectory_rows(self.pruner.weights, self.followed, step))
+        if self._falls_on(step, self.histograms_every):
+            self.writer.part("weights", step, histogram_rows(self.pruner.weights, step))
+        if self.evaluate is not None and self._falls_on(step, self.evaluate_every):
+            self._row |= {f"eval_{name}": value for name, value in self._evaluated().items()}
+
+    def _evaluated(self) -> Mapping[str, float]:
+        """Evaluate with the random state set aside, so that the training does not notice."""
+        assert self.evaluate is not None
+        with torch.random.fork_rng():
+            return self.evaluate()
+
+    def write(self, logs: Mapping[str, float]) -> None:
+        """Write the measured row with the Trainer's loss, learning rate and epoch."""
+        assert self._row is not None
+        taken = {name: logs.get(name) for name in ("epoch", "loss", "learning_rate", "grad_norm")}
+        row, self._row = self._row | taken, None
+        self.writer.metrics(row)
+        if self.show is not None:
+            self.show(row)
+
+
+def metrics_row(pruner: Pruner, step: int, prior: MixtureGaussianPrior | None, layers: pd.DataFrame) -> dict[str, Any]:
+    """The row of `Run.metrics` for one step, but for what the Trainer knows. No value: None."""
+    event = pruner.event
+    return {
+        "step": step,
+        "phase": pruner.phase(step),
+        "sparsity_target": pruner.target_sparsity(step),
+        "sparsity": float(np.average(layers["sparsity"], weights=layers["n"])),
+        "pruning_threshold": event.threshold if event else None,
+        "prior_threshold": prior.threshold if prior and prior.has_threshold else None,
+        "lam": prior.lam if prior else None,
+        "spike_var": prior.spike_var if prior else None,
+        "slab_var": prior.slab_var if prior else None,
+        "spike_fraction": float(np.average(layers["spike_fraction"], weights=layers["n"])) if prior else None,
+        "regrown": event.regrown if event else None,
+        "mask_churn": event.churn if event else None,
+    }
+
+
+@torch.no_grad()
+def layer_rows(weights: Mapping[str, Tensor], step: int, prior: MixtureGaussianPrior | None) -> pd.DataFrame:
+    """One row a target: sparsity, mean and standard deviation of the magnitudes, share of the weights in the spike."""
+    return pd.DataFrame([_layer_row(name, weight, step, prior) for name, weight in weights.items()])
+
+
+def _layer_row(name: str, weight: Tensor, step: int, prior: MixtureGaussianPrior | None) -> dict[str, Any]:
+    size = weight.detach().abs().float()
+    row = {"step": step, "layer": layer_of(name), "kind": kind_of(name), "name": name, "n": size.numel()}
+    row["sparsity"] = (size.numel() - int(size.count_nonzero())) / size.numel()
+    row["abs_mean"], row["abs_std"] = float(size.mean()), float(size.std(correction=0))
+    row["spike_fraction"] = spike_share(size, prior) if prior else math.nan
+    return row
+
+
+def spike_share(magnitudes: Tensor, prior: MixtureGaussianPrior) -> float:
+    """Share of the weights with spike probability above ½, that is |θ| < τ."""
+    if prior.has_threshold:
+        return float((magnitudes < prior.threshold).float().mean())
+    return float(prior.spike_probability(0.0) > 0.5)  # everywhere or nowhere
+
+
+@torch.no_grad()
+def histogram_rows(weights: Mapping[str, Tensor], step: int) -> pd.DataFrame:
+    """Counts of each target's weights in signed logarithmic bins; zeros in a bin of their own, empty bins left out.
+
+    The bins of `BIN_EDGES` lie on both sides of zero. Below the smallest edge a bin reaches to 0 (exclusive), beyond
+    the largest to infinity. A zero has left = right = 0.
+    """
+    lefts, rights = _bins()
+    frames = []
+    for name, weight in weights.items():
+        counts = _signed_counts(weight.detach(), len(lefts))
+        hit = np.flatnonzero(counts)
+        frames.append(
+            pd.DataFrame({"name": name, "left": lefts[hit], "right": rights[hit], "count": counts[hit].astype("int32")})
+        )
+    rows = pd.concat(frames, ignore_index=True)
+    rows.insert(0, "step", np.int32(step))
+    rows.insert(1, "layer", rows["name"].map(layer_of).astype("int16"))
+    rows.insert(2, "kind", rows["name"].map(kind_of))
+    return rows.drop(columns="name")
+
+
+def _bins() -> tuple[np.ndarray, np.ndarray]:
+    """Left and right edges of all bins in ascending order, the zero bin in the middle."""
+    magnitudes = np.concatenate([[0.0], BIN_EDGES, [np.inf]])
+    lefts = np.concatenate([-magnitudes[:0:-1], [0.0], magnitudes[:-1]])
+    rights = np.concatenate([-magnitudes[-2::-1], [0.0], magnitudes[1:]])
+    return lefts, rights + 0.0
+
+
+def _signed_counts(weight: Tensor, bins: int) -> np.ndarray:
+    """How many values lie in each bin. Magnitudes equal to an edge count with the bin further from zero."""
+    values = weight.flatten().float()
+    size = torch.bucketize(values.abs(), torch.tensor(BIN_EDGES, dtype=torch.float32, device=values.device), right=True)
+    middle = bins // 2
+    index = torch.where(values == 0, middle, middle + torch.where(values < 0, -1, 1) * (size + 1))
+    return torch.bincount(index, minlength=bins).cpu().numpy()
+
+
+def follow(weights: Mapping[str, Tensor], count: int, seed: int = 0) -> dict[str, Tensor]:
+    """Flat indices of `count` weights to follow, spread over the targets by their sizes; the same in every run."""
+    total = sum(weight.numel() for weight in weights.values())
+    picks = np.sort(np.random.default_rng(seed).choice(total, size=min(count, total), replace=False))
+    chosen, start = {}, 0
+    for name, weight in weights.items():
+        inside = picks[(picks >= start) & (picks < start + weight.numel())] - start
+        if len(inside):
+            chosen[name] = torch.from_numpy(inside)
+        start += weight.numel()
+    return chosen
+
+
+@torch.no_grad()
+def trajectory_rows(weights: Mapping[str, Tensor], followed: Mapping[str, Tensor], step: int) -> pd.DataFrame:
+    """Value of every followed weight, and whether it is nonzero (kept) now."""
+    frames = []
+    for name, index in followed.items():
+        values = weights[name].detach().flatten()[index.to(weights[name].device)].float().cpu().numpy()
+        frames.append(pd.DataFrame({"name": name, "index": index.numpy(), "value": values, "kept": values != 0}))
+    rows = pd.concat(frames, ignore_index=True)
+    rows.insert(0, "step", np.int32(step))
+    return rows

@@ -1,0 +1,207 @@
+"""The Pruner: the one place where penalty, schedule and mask meet a training step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mgpp.prior.penalties import NoPenalty, Penalty
+from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.threshold import smallest
+
+
+class PenaltySchedule(Protocol):
+    """What gives the penalty of a step: a `Penalty` itself, or an `AnnealedPrior`."""
+
+    def at(self, step: int) -> Penalty:
+        """The penalty that acts at `step`."""
+
+
+class SparsityError(RuntimeError):
+    """The model is not as sparse as was promised."""
+
+
+@dataclass(frozen=True)
+class PruneEvent:
+    """What the last prune event did.
+
+    Attributes:
+        step: training step of the event.
+        threshold: the pruning threshold, the k-th smallest magnitude.
+        regrown: share of the weights zeroed at the event before that were nonzero again when this one came.
+        churn: mask churn, the share of all weights whose fate differs from the event before.
+    """
+
+    step: int
+    threshold: float
+    regrown: float
+    churn: float
+
+
+class Pruner:
+    """Gradual magnitude pruning with a penalty, Zhang, Sun & Liang (2024), algorithm 1.
+
+    One training step t, counted in optimizer updates from 0:
+
+        loss.backward()             data gradient: accumulated, unscaled and clipped by the trainer
+        pruner.before_step(t)       t <= t_f: add the penalty's gradient
+        optimizer.step()
+        pruner.after_step(t)        at a prune event: the k = round(v(t) N) smallest magnitudes become 0, exactly k
+                                    from t_f on: the mask is frozen, the same weights become 0 after every step
+    Prune events come at t_i, every `interval` steps after it, and at t_f.
+
+    Args:
+        weights: the targets by name, see `prunable_weights`. They are changed in place.
+        sparsity: the schedule v(t) with t_i and t_f.
+        penalty: a `Penalty`, or an `AnnealedPrior`; none by default.
+        n_train: number of training examples, the n of the objective.
+        interval: steps between prune events.
+        allow_regrowth: MGPP's choice, True: between two prune events zeroed weights may grow again and are judged
+            anew at the next. False: what was once removed stays 0.
+
+    Raises:
+        ValueError: if there are no weights, a weight is not trainable, or a number is out of range.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.tensor([0.1, -0.2, 0.3, -0.4]))
+        >>> pruner = Pruner({"w": w}, sparsity=CubicSparsity(0.0, 0.5, begin_step=0, end_step=1), n_train=8)
+        >>> for step in range(2):
+        ...     (w**2).sum().backward()
+        ...     pruner.before_step(step)  # an optimizer's step would come next
+        ...     pruner.after_step(step)
+        >>> w.tolist()[:2], pruner.audit()
+        ([0.0, 0.0], 2)
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, torch.nn.Parameter],
+        *,
+        sparsity: CubicSparsity,
+        n_train: int,
+        penalty: PenaltySchedule | None = None,
+        interval: int = 1,
+        allow_regrowth: bool = True,
+    ):
+        _check_arguments(weights, n_train, interval)
+        self.weights = dict(weights)
+        self.sparsity = sparsity
+        self.penalty: PenaltySchedule = penalty or NoPenalty()
+        self.n_train = n_train
+        self.interval = interval
+        self.allow_regrowth = allow_regrowth
+        self.total = sum(weight.numel() for weight in self.weights.values())
+        self.masks: dict[str, Tensor] = {}  # True = kept; empty before the first prune event
+        self.event: PruneEvent | None = None
+
+    def before_step(self, step: int) -> None:
+        """Add the penalty's gradient once, after backward and clipping, before the optimizer's step."""
+        if step > self.sparsity.end_step:
+            return
+        penalty = self.penalty.at(step)
+        for weight in self.weights.values():
+            if weight.grad is None:  # the penalty acts on weights that the loss did not reach, too
+                weight.grad = torch.zeros_like(weight)
+            penalty.add_grad_(weight.grad, weight, n=self.n_train)
+
+    def after_step(self, step: int) -> None:
+        """Prune if this step ends in a prune event, and keep the mask where it is in force."""
+        if self.sparsity.prunes_at(step, self.interval):
+            self._prune_(step)
+        elif self.masks and (self.phase(step) == "frozen" or not self.allow_regrowth):
+            self._zero_masked_()
+
+    def phase(self, step: int) -> str:
+        """warmup, pruning or frozen."""
+        return self.sparsity.phase(step)
+
+    def target_sparsity(self, step: int) -> float:
+        """The sparsity that the schedule asks for; 0 in the warm-up, where nothing is pruned."""
+        return 0.0 if self.phase(step) == "warmup" else self.sparsity(step)
+
+    def target_count(self, step: int) -> int:
+        """k = round(v(t) N)."""
+        return round(self.target_sparsity(step) * self.total)
+
+    def zeros(self) -> int:
+        """Number of zeros in the targets now."""
+        return sum(int((weight == 0).sum()) for weight in self.weights.values())
+
+    @torch.no_grad()
+    def _prune_(self, step: int) -> None:
+        before = self.masks
+        regrown = self._regrown_share() if before else 0.0
+        self.masks, threshold = smallest(self.weights, self.target_count(step))
+        changed = sum(int((mask != before[name]).sum()) for name, mask in self.masks.items()) if before else 0
+        self.event = PruneEvent(step, threshold, regrown, changed / self.total)
+        self._zero_masked_()
+
+    @torch.no_grad()
+    def _zero_masked_(self) -> None:
+        for name, weight in self.weights.items():
+            weight.masked_fill_(~self.masks[name], 0.0)
+
+    def _regrown_share(self) -> float:
+        removed = sum(int((~mask).sum()) for mask in self.masks.values())
+        regrown = sum(int((self.weights[name][~mask] != 0).sum()) for name, mask in self.masks.items())
+        return regrown / removed if removed else 0.0
+
+    def audit(self) -> int:
+        """The number of zeros, if it is exactly the number promised.
+
+        Raises:
+            SparsityError: if pruning has not reached its end, or the count differs.
+        """
+        promised = self.target_count(self.sparsity.end_step)
+        if self.event is None or self.event.step < self.sparsity.end_step:
+            last = "no prune event yet" if self.event is None else f"the last prune event was at step {self.event.step}"
+            raise SparsityError(f"pruning ends at step {self.sparsity.end_step}, but {last}; train to the end")
+        found = self.zeros()
+        if found != promised:
+            raise SparsityError(
+                f"{found:,} of {self.total:,} targets are zero, but {promised:,} were promised; "
+                "something changed the weights after the last step, or they held more zeros from the start"
+            )
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks (as bool tensors under `mask.<name>`) and the last prune event, enough to go on exactly."""
+        state: dict[str, Any] = {f"mask.{name}": mask.clone() for name, mask in self.masks.items()}
+        if self.event is not None:
+            state["event"] = torch.tensor(
+                [self.event.step, self.event.threshold, self.event.regrown, self.event.churn], dtype=torch.float64
+            )
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            ValueError: if a mask's name or shape fits no target; nothing is changed then.
+        """
+        masks = {key.removeprefix("mask."): value for key, value in state.items() if key.startswith("mask.")}
+        if masks and masks.keys() != self.weights.keys():
+            strange = sorted(masks.keys() ^ self.weights.keys())
+            raise ValueError(f"load_state_dict: masks and targets differ in {strange[:3]}; load the same model")
+        for name, mask in masks.items():
+            if mask.shape != self.weights[name].shape:
+                raise ValueError(
+                    f"load_state_dict: mask {name} has shape {tuple(mask.shape)}, "
+                    f"its weight {tuple(self.weights[name].shape)}; load the same model"
+                )
+        self.masks = {name: masks[name].to(self.weights[name].device, torch.bool, copy=True) for name in masks}
+        step, *measures = state["event"].tolist() if "event" in state else (0,)
+        self.event = PruneEvent(int(step), *measures) if measures else None
+
+
+def _check_arguments(weights: Mapping[str, torch.nn.Parameter], n_train: int, interval: int) -> None:
+    if not weights:
+        raise ValueError("Pruner: weights is empty; choose some with prunable_weights(model)")
+    untrained = [name for name, weight in weights.items() if not weight.requires_grad]
+    if untrained:
+        raise ValueError(f"Pruner: {untrained[0]} has requires_grad=False; unfreeze it or exclude it from the targets")
+    for field, value in (("n_train", n_train), ("interval", interval)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"Pruner: {field}={value!r} must be a whole number from 1")

@@ -1,0 +1,298 @@
+"""The record of a run: `RunWriter` writes its folder, `Run` reads it into pandas frames. No torch needed.
+
+A run's folder, `data/runs/<name>/`:
+
+    run.json                 recipe, versions, commit, seed, device, hashes, targets, status, final metrics
+    metrics.jsonl            one row a logged step, appended and flushed
+    layers.parquet/          part files named <first step>-<last step>.parquet, each written whole and renamed;
+    weights.parquet/         when a run finishes, the parts of a frame are joined into one
+    trajectories.parquet/
+    checkpoints/final/       the pruned model, ignored by git
+This is the only module that knows these names. A folder can be read while it is written and after a crash.
+"""
+
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+FORMAT_VERSION = 1
+FRAMES = ("layers", "weights", "trajectories")
+METRICS_COLUMNS = (
+    "step epoch phase loss learning_rate sparsity_target sparsity pruning_threshold prior_threshold lam spike_var "
+    "slab_var spike_fraction regrown mask_churn"
+).split()
+
+
+class RunError(ValueError):
+    """A run's folder can't be written or read; the message says which file and why."""
+
+
+class RunWriter:
+    """Writes one run's folder, flushing each row, so that a run that is stopped loses nothing that was logged.
+
+    Used as a context manager it leaves status `finished`, or `failed` with the error's text.
+
+    Args:
+        folder: the run's folder; it must not exist yet, or be empty.
+        info: what is known at the start, anything JSON can hold.
+        replace: delete the run that the folder holds, instead of refusing.
+
+    Raises:
+        RunError: if the folder holds another run or other files.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with RunWriter(folder, {"method": "mgpp"}) as writer:
+        ...     writer.metrics({"step": 0, "loss": 0.7})
+        >>> load_run(folder).status, load_run(folder).metrics["loss"].tolist()
+        ('finished', [0.7])
+    """
+
+    def __init__(self, folder: str | Path, info: Mapping[str, Any] | None = None, *, replace: bool = False):
+        self.folder = Path(folder)
+        self._make_room(replace)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.info: dict[str, Any] = {"format": FORMAT_VERSION, "status": "running", **(info or {})}
+        self._started = time.monotonic()
+        self._save_info()
+        self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+
+    def _make_room(self, replace: bool) -> None:
+        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
+            return
+        holds_run = (self.folder / "run.json").is_file()
+        if holds_run and replace:
+            shutil.rmtree(self.folder)
+            return
+        what = "holds another run; choose another folder or replace it" if holds_run else "is not an empty folder"
+        raise RunError(f"{self.folder} {what}: --out DIR{' or --replace' if holds_run else ''}")
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one row and flush it. Values that are not finite are written as null."""
+        self._metrics.write(json.dumps({key: _plain(value) for key, value in row.items()}) + "\n")
+        self._metrics.flush()
+
+    def part(self, frame: str, step: int, rows: pd.DataFrame) -> None:
+        """Store the rows of one step of `layers`, `weights` or `trajectories`."""
+        self._write_part(frame, step, step, rows)
+
+    def _write_part(self, frame: str, first: int, last: int, rows: pd.DataFrame) -> None:
+        if frame not in FRAMES:
+            raise RunError(f"frame={frame!r} is not one of {', '.join(FRAMES)}")
+        folder = self.folder / f"{frame}.parquet"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{first:08d}-{last:08d}.parquet"
+        hidden = folder / f".{path.name}.tmp"
+        rows.to_parquet(hidden, index=False, compression="zstd")
+        os.replace(hidden, path)
+
+    def update(self, **info: Any) -> None:
+        """Add to run.json."""
+        self.info |= info
+        self._save_info()
+
+    def _save_info(self) -> None:
+        hidden = self.folder / ".run.json.tmp"
+        hidden.write_text(json.dumps(self.info, indent=1, default=_plain) + "\n", encoding="utf-8")
+        os.replace(hidden, self.folder / "run.json")
+
+    def _join_parts(self) -> None:
+        for frame in FRAMES:
+            parts = _parts(self.folder / f"{frame}.parquet")
+            if len(parts) > 1:
+                joined = pd.concat([pd.read_parquet(path) for path in parts], ignore_index=True)
+                self._write_part(frame, _span(parts[0])[0], _span(parts[-1])[1], joined)
+                for path in parts:
+                    path.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._metrics.close()
+        seconds = round(time.monotonic() - self._started, 1)
+        if error is None:
+            self._join_parts()
+            self.update(status="finished", wall_seconds=seconds)
+        else:
+            self.update(status="failed", wall_seconds=seconds, error=f"{type(error).__name__}: {error}")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as numbers of Python, paths as text, NaN and infinities as None."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and not (abs(value) < float("inf")):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _span(path: Path) -> tuple[int, int]:
+    first, last = path.stem.split("-")
+    return int(first), int(last)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The part files of a frame in the order of steps, without those that a joined part already covers."""
+    paths = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    spans = {path: _span(path) for path in paths}
+    return [
+        path
+        for path, (first, last) in spans.items()
+        if not any(a <= first and last <= b and (a, b) != (first, last) for a, b in spans.values())
+    ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One logged run; its frames are read when they are first asked for.
+
+    Attributes:
+        folder: where it lies.
+        info: run.json.
+    """
+
+    folder: Path
+    info: dict[str, Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def status(self) -> str:
+        """running, finished or failed."""
+        return self.info["status"]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe as it was resolved."""
+        return self.info.get("recipe", {})
+
+    @property
+    def method(self) -> str:
+        """The pruning method."""
+        return self.recipe.get("method", "")
+
+    @property
+    def sparsity(self) -> float:
+        """The final sparsity that the recipe asks for."""
+        return 0.0 if self.method == "dense" else self.recipe.get("sparsity", {}).get("final", float("nan"))
+
+    @property
+    def seed(self) -> int:
+        """The random seed."""
+        return self.recipe.get("seed", -1)
+
+    @property
+    def final(self) -> dict[str, float]:
+        """Final metrics, empty before the end."""
+        return self.info.get("final", {})
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the pruned model, for `from_pretrained`; it may not exist, since git does not keep it."""
+        return self.folder / "checkpoints" / "final"
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """One row a logged step; a last line that a crash cut off is left out with a warning."""
+        path = self.folder / "metrics.jsonl"
+        rows = pd.DataFrame(_read_rows(path) if path.exists() else [])
+        return rows.reindex(columns=[*METRICS_COLUMNS, *rows.columns.difference(METRICS_COLUMNS, sort=False)])
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """One row a logged step and target."""
+        return self._frame("layers")
+
+    @cached_property
+    def weights(self) -> pd.DataFrame:
+        """One row a logged step, target and bin: the histogram of the weights."""
+        return self._frame("weights")
+
+    @cached_property
+    def trajectories(self) -> pd.DataFrame:
+        """One row a logged step and followed weight."""
+        return self._frame("trajectories")
+
+    def _frame(self, frame: str) -> pd.DataFrame:
+        parts = _parts(self.folder / f"{frame}.parquet")
+        return pd.concat([pd.read_parquet(path) for path in parts], ignore_index=True) if parts else pd.DataFrame()
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            assert isinstance(row, dict) and "step" in row
+            rows.append(row)
+        except (ValueError, AssertionError):
+            if number < len(lines):
+                raise RunError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}") from None
+            warnings.warn(f"{path}: the last row was cut off and is left out", stacklevel=4)
+    return rows
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        RunError: if there is no run.json, or it can't be read, or a newer version wrote it.
+    """
+    folder = Path(path)
+    file = folder / "run.json"
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder} holds no run: there is no run.json in it") from None
+    except ValueError as error:
+        raise RunError(f"{file} is not readable: {error}") from None
+    if not isinstance(info, dict) or "status" not in info:
+        raise RunError(f"{file} does not describe a run: it has no status")
+    if info.get("format", 0) > FORMAT_VERSION:
+        raise RunError(f"{file} has format {info['format']}, this version reads up to {FORMAT_VERSION}; upgrade mgpp")
+    return Run(folder, info)
+
+
+def load_runs(folder: str | Path) -> list[Run]:
+    """All runs in a folder, sorted by name; folders without a run.json are passed over.
+
+    Raises:
+        RunError: if the folder does not exist, or a run in it can't be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder; train a run first, or give the folder of the runs")
+    return [load_run(file.parent) for file in sorted(folder.glob("*/run.json"))]
+
+
+def summary(runs: list[Run]) -> pd.DataFrame:
+    """One row a run: name, status, method, sparsity, seed, accuracy, its standard error, seconds."""
+    columns = ["name", "status", "method", "sparsity", "seed", "accuracy", "accuracy_se", "seconds"]
+    rows = [
+        (
+            run.name,
+            run.status,
+            run.method,
+            run.sparsity,
+            run.seed,
+            run.final.get("accuracy"),
+            run.final.get("accuracy_se"),
+            run.info.get("wall_seconds"),
+        )
+        for run in runs
+    ]
+    return pd.DataFrame(rows, columns=columns).astype({"accuracy": float, "accuracy_se": float, "seconds": float})

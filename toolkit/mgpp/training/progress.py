@@ -1,0 +1,44 @@
+"""The progress bar of a training."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+
+
+class _Tick(TrainerCallback):
+    """Moves a bar by one each optimizer update."""
+
+    def __init__(self, bar: Any):
+        self.bar = bar
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """One step done."""
+        self.bar.update()
+
+
+class ProgressBar:
+    """A bar over all steps that shows loss, sparsity, threshold and accuracy as they are logged.
+
+    Example:
+        >>> with ProgressBar(10, "my run", visible=False) as bar:
+        ...     bar.show({"loss": 0.7, "sparsity": 0.5, "pruning_threshold": None})
+    """
+
+    def __init__(self, steps: int, title: str, visible: bool):
+        self.bar = tqdm(total=steps, desc=title, disable=not visible, unit="step", dynamic_ncols=True)
+        self.callback = _Tick(self.bar)
+        self._shown: dict[str, str] = {}
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        """Show the newest values of a logged row."""
+        names = {"loss": "loss", "sparsity": "sparsity", "pruning_threshold": "threshold", "eval_accuracy": "accuracy"}
+        self._shown |= {label: f"{row[key]:.4g}" for key, label in names.items() if row.get(key) is not None}
+        self.bar.set_postfix(self._shown)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.close()

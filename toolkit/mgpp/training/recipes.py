@@ -1,0 +1,362 @@
+"""Recipes: the validated settings of a run, read from YAML. Whatever is wrong is said before anything expensive starts."""
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from mgpp.prior.mixture import MixtureGaussianPrior
+from mgpp.prior.penalties import L1, L2
+from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.methods import METHODS
+
+T = typing.TypeVar("T")
+
+# What the Trainer's arguments may not set, because the recipe or the toolkit does.
+RESERVED = {
+    "output_dir": "--out",
+    "seed": "seed",
+    "data_seed": "seed",
+    "learning_rate": "optimizer.learning_rate",
+    "lr_scheduler_type": "optimizer.final_factor",
+    "lr_scheduler_kwargs": "optimizer.final_factor",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "bf16": "precision",
+    "fp16": "precision",
+    "eval_strategy": "log.evaluate_every",
+    "logging_strategy": "log.every",
+}
+
+
+class RecipeError(ValueError):
+    """A recipe is wrong; the message names the key, the value and the way out."""
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Adam without weight decay; the learning rate falls linearly to `final_factor` of its start."""
+
+    learning_rate: float = 1e-4
+    final_factor: float = 0.1
+
+
+@dataclass(frozen=True)
+class SparsitySettings:
+    """The cubic schedule. `warmup` and `frozen` are fractions of the training below 1, or whole numbers of steps."""
+
+    initial: float = 0.0
+    final: float = 0.9
+    warmup: float = 0.15
+    frozen: float = 0.15
+    interval: int = 10
+    allow_regrowth: bool = True
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """The mixture Gaussian prior; λ is annealed from `initial_lam` to `lam`, or constant if that is null."""
+
+    lam: float = 1e-4
+    initial_lam: float | None = 0.1
+    spike_var: float = 1e-10
+    slab_var: float = 0.05
+
+
+@dataclass(frozen=True)
+class StrengthSettings:
+    """The strength of L1 or L2 on the scale of the mean loss."""
+
+    strength: float = 1e-3
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """What is prunable, see `mgpp.prunable_weights`; null chooses the preset of the model's architecture."""
+
+    preset: str | None = None
+    include: list[str] | None = None
+    exclude: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What is logged, in steps; see `mgpp.Observer`."""
+
+    every: int = 10
+    histograms_every: int = 50
+    evaluate_every: int = 100
+    trajectories: int = 500
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a run. Frozen: `replace` and `load_recipe` make changed ones.
+
+    Example:
+        >>> load_recipe("reviews-quick", method="l2", **{"l2.strength": 0.002}).l2.strength
+        0.002
+    """
+
+    name: str = "recipe"
+    task: str = "reviews"
+    model: str = "minilm"
+    method: str = "mgpp"
+    seed: int = 0
+    epochs: float = 3.0
+    max_steps: int | None = None
+    batch_size: int = 32
+    max_length: int = 64
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: int | None = None
+    save_model: bool = True
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    sparsity: SparsitySettings = field(default_factory=SparsitySettings)
+    prior: PriorSettings = field(default_factory=PriorSettings)
+    l2: StrengthSettings = field(default_factory=StrengthSettings)
+    l1: StrengthSettings = field(default_factory=lambda: StrengthSettings(1e-5))
+    targets: TargetSettings = field(default_factory=TargetSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise RecipeError(f"method={self.method!r} is unknown{_nearest(self.method, METHODS)}")
+        self._check_sections()
+        self._check_sizes()
+        for key in self.trainer:
+            if key in RESERVED:
+                raise RecipeError(f"trainer.{key} is set by the toolkit; use {RESERVED[key]} instead")
+
+    def _check_sections(self) -> None:
+        """Build what the sections describe once, so that every method's settings are sound."""
+        sparsity, prior = self.sparsity, self.prior
+        checks = {
+            "sparsity": lambda: CubicSparsity(sparsity.initial, sparsity.final, 0, 1),
+            "prior": lambda: MixtureGaussianPrior(prior.lam, prior.spike_var, prior.slab_var),
+            "prior.initial_lam": lambda: MixtureGaussianPrior(prior.initial_lam or 0, prior.spike_var, prior.slab_var),
+            "l2": lambda: L2(self.l2.strength),
+            "l1": lambda: L1(self.l1.strength),
+        }
+        for section, check in checks.items():
+            try:
+                check()
+            except ValueError as error:
+                raise RecipeError(f"{section}: {error}") from None
+
+    def _check_sizes(self) -> None:
+        positive = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "max_length": self.max_length,
+            "optimizer.learning_rate": self.optimizer.learning_rate,
+            "sparsity.interval": self.sparsity.interval,
+            "log.every": self.log.every,
+            "log.histograms_every": self.log.histograms_every,
+            "log.evaluate_every": self.log.evaluate_every,
+            "threads": 1 if self.threads is None else self.threads,
+            "max_steps": 1 if self.max_steps is None else self.max_steps,
+        }
+        for key, value in positive.items():
+            if not value > 0:
+                raise RecipeError(f"{key}={value!r} must be above 0")
+        for key, value in (("warmup", self.sparsity.warmup), ("frozen", self.sparsity.frozen)):
+            if value < 0 or (value >= 1 and value != int(value)):
+                raise RecipeError(f"sparsity.{key}={value!r} must be a fraction below 1 or a whole number of steps")
+        if self.log.trajectories < 0 or not 0 <= self.optimizer.final_factor <= 1:
+            raise RecipeError("log.trajectories must not be negative, optimizer.final_factor must lie in [0, 1]")
+
+    def schedule(self, total_steps: int) -> CubicSparsity:
+        """The sparsity schedule of a training of `total_steps` optimizer updates.
+
+        Raises:
+            RecipeError: if warm-up and frozen phase leave no step to prune in.
+        """
+        begin = _steps(self.sparsity.warmup, total_steps)
+        end = total_steps - max(1, _steps(self.sparsity.frozen, total_steps))
+        if end <= begin:
+            raise RecipeError(
+                f"sparsity.warmup={self.sparsity.warmup} and sparsity.frozen={self.sparsity.frozen} leave no step of "
+                f"{total_steps} to prune in; shorten them or raise epochs"
+            )
+        prunes = METHODS[self.method].prunes
+        initial, final = (self.sparsity.initial, self.sparsity.final) if prunes else (0.0, 0.0)
+        return CubicSparsity(initial, final, begin, end)
+
+    def section(self) -> dict[str, Any]:
+        """The settings of the recipe's method."""
+        name = METHODS[self.method].section
+        return asdict(getattr(self, name)) if name else {}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested data, as YAML and JSON hold it; `recipe_from` reads it back."""
+        return asdict(self)
+
+    @property
+    def run_name(self) -> str:
+        """The default name of a run's folder."""
+        sparsity = f"-{self.sparsity.final:g}" if METHODS[self.method].prunes else ""
+        return f"{self.name}-{self.method}{sparsity}-seed{self.seed}"
+
+
+def _steps(amount: float, total_steps: int) -> int:
+    return round(amount * total_steps) if amount < 1 else int(amount)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the toolkit."""
+    return sorted(path.name.removesuffix(".yaml") for path in _packaged().iterdir() if path.name.endswith(".yaml"))
+
+
+def _packaged() -> Any:
+    return resources.files("mgpp.training") / "recipes"
+
+
+def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
+    """Read a recipe that comes with the toolkit by its name, or any YAML file by its path.
+
+    Args:
+        name_or_path: such as "reviews", or "my/recipe.yaml".
+        overrides: values by dotted key, such as `**{"prior.lam": 1e-5}`.
+
+    Raises:
+        RecipeError: if there is no such recipe, or a key or value in it is not valid.
+
+    Example:
+        >>> load_recipe("reviews", seed=3, **{"sparsity.final": 0.9}).run_name
+        'reviews-mgpp-0.9-seed3'
+    """
+    path = Path(name_or_path)
+    known = recipe_names()
+    if str(name_or_path) in known:
+        text, default_name = (_packaged() / f"{name_or_path}.yaml").read_text(encoding="utf-8"), str(name_or_path)
+    elif path.is_file():
+        text, default_name = path.read_text(encoding="utf-8"), path.stem
+    else:
+        raise RecipeError(f"recipe={str(name_or_path)!r} is no file and no recipe{_nearest(str(name_or_path), known)}")
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{name_or_path} is not YAML: {error}") from None
+    if not isinstance(data, Mapping):
+        raise RecipeError(f"{name_or_path} must hold keys and values, not {type(data).__name__}")
+    return recipe_from({"name": default_name, **data}, **overrides)
+
+
+def recipe_from(data: Mapping[str, Any], **overrides: Any) -> Recipe:
+    """A recipe from nested data and values by dotted key, checked strictly.
+
+    Example:
+        >>> recipe_from({"task": "reviews"}, **{"prior.lam": "1e-5"}).prior.lam
+        1e-05
+    """
+    nested = _copy(data)
+    for key, value in overrides.items():
+        *parents, last = key.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise RecipeError(f"{key}: {parent} holds a value, not keys{_nearest(parent, _keys(Recipe))}")
+        place[last] = value
+    return _build(Recipe, nested, "")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split `key=value`, reading the value as YAML.
+
+    Example:
+        >>> parse_override("sparsity.final=0.95")
+        ('sparsity.final', 0.95)
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"--set {text!r} must have the form key=value, such as prior.lam=1e-5")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {text!r}: the value is not YAML; quote it") from None
+
+
+def _copy(data: Any) -> Any:
+    return {key: _copy(value) for key, value in data.items()} if isinstance(data, Mapping) else data
+
+
+def _keys(kind: type, prefix: str = "") -> list[str]:
+    """All dotted keys of a settings class."""
+    keys = []
+    for name, hint in typing.get_type_hints(kind).items():
+        keys += _keys(hint, f"{prefix}{name}.") if is_dataclass(hint) else [f"{prefix}{name}"]
+    return keys
+
+
+def _nearest(word: str, known: typing.Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+
+
+def _build(kind: type[T], data: Mapping[Any, Any], prefix: str) -> T:
+    """Make a settings class from nested data, refusing unknown keys and values of another type."""
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    values = {}
+    for key, value in data.items():
+        if key not in names:
+            raise RecipeError(f"{prefix}{key}={value!r}: there is no such key{_nearest(f'{prefix}{key}', _keys(Recipe))}")
+        values[key] = _convert(hints[key], value, f"{prefix}{key}")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{key}={value!r} must hold keys: {', '.join(_keys(hint))}")  # type: ignore[arg-type]
+        return _build(hint, value, f"{key}.")  # type: ignore[arg-type]
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        converted = _as_type(option, value)
+        if converted is not _MISFIT:
+            return converted
+    wanted = " or ".join(_describe(option) for option in options)
+    raise RecipeError(f"{key}={value!r} must be {wanted}, not {type(value).__name__}")
+
+
+_MISFIT = object()
+
+
+def _as_type(option: Any, value: Any) -> Any:
+    """`value` as the type `option`, or _MISFIT. YAML reads 1e-5 as text, so text that is a number counts as one."""
+    if option is types.NoneType:
+        return None if value is None else _MISFIT
+    if typing.get_origin(option) is Literal:
+        return value if value in typing.get_args(option) else _MISFIT
+    if option is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            return _MISFIT
+    if option is int and isinstance(value, bool):
+        return _MISFIT
+    if typing.get_origin(option) is list:
+        items = [value] if isinstance(value, str) else value
+        return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else _MISFIT
+    plain = typing.get_origin(option) or option
+    return value if isinstance(value, plain) else _MISFIT
+
+
+def _describe(option: Any) -> str:
+    if option is types.NoneType:
+        return "null"
+    if typing.get_origin(option) is Literal:
+        return "one of " + ", ".join(typing.get_args(option))
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+    return names.get(option, str(option).replace("typing.", ""))
+
+

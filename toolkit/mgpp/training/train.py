@@ -1,0 +1,201 @@
+"""Train by a recipe: from settings to a folder that holds the run."""
+
+import math
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoTokenizer,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.utils import logging as transformers_logging
+
+from mgpp.pruning.callback import PruningCallback
+from mgpp.pruning.methods import METHODS
+from mgpp.pruning.pruner import Pruner
+from mgpp.pruning.targets import prunable_weights, target_table
+from mgpp.runs import Run, RunWriter, load_run
+from mgpp.training.packages import MINILM, sha256
+from mgpp.training.progress import ProgressBar
+from mgpp.training.provenance import native_bf16, provenance
+from mgpp.training.recipes import Recipe, RecipeError, _nearest
+from mgpp.training.tasks import TASKS
+from mgpp.training.tasks.text_classification import TextClassification
+
+
+def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, progress: bool = True) -> Run:
+    """Fine-tune and prune a model, and log the run.
+
+    The same recipe gives the same weights, bit for bit, on the same machine with the same number of threads.
+
+    Args:
+        recipe: from `load_recipe`.
+        run_dir: the run's own folder; it must not exist yet or be empty.
+        replace_run: delete a run that `run_dir` holds, instead of refusing.
+        progress: show a bar with loss, sparsity and threshold.
+
+    Raises:
+        RecipeError: if the recipe's steps don't fit the data, or task or Trainer settings are unknown.
+        PackagedFileError: if the packaged model or data are missing or damaged.
+        RunError: if the folder holds another run.
+        SparsityError: if the final model is not exactly as sparse as promised.
+
+    Example:
+        >>> run = train(load_recipe("reviews-quick"), "my-run")  # doctest: +SKIP
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    recipe = resolve(recipe)
+    source, model_hash = locate_model(recipe.model)
+    task = load_task(recipe, source)
+    steps = count_steps(recipe, len(task.splits["train"]))
+    schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded
+    arguments = training_arguments(recipe, Path(run_dir) / "checkpoints", steps)
+    set_seed(recipe.seed)
+    model = task.load_model(source)
+    weights = prunable_weights(model, **asdict(recipe.targets))
+    pruner = Pruner(
+        weights,
+        sparsity=schedule,
+        penalty=METHODS[recipe.method].build(recipe.section(), schedule.begin_step, schedule.end_step),
+        n_train=len(task.splits["train"]),
+        interval=recipe.sparsity.interval,
+        allow_regrowth=recipe.sparsity.allow_regrowth,
+    )
+    info = describe(recipe, task, pruner, steps, model_hash)
+    with RunWriter(run_dir, info, replace=replace_run) as writer, ProgressBar(steps, recipe.run_name, progress) as bar:
+        fit(recipe, arguments, model, task, pruner, writer, bar)
+        pruner.audit()
+        writer.update(final=final_metrics(model, task, pruner))
+        if recipe.save_model:
+            checkpoint = Path(run_dir) / "checkpoints" / "final"
+            model.save_pretrained(checkpoint)
+            task.tokenizer.save_pretrained(checkpoint)
+    return load_run(run_dir)
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """Replace what depends on the machine by what it is here: precision and threads."""
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "bf16" if native_bf16() else "fp32"
+    return replace(recipe, precision=precision, threads=torch.get_num_threads())
+
+
+def locate_model(name: str) -> tuple[str, str | None]:
+    """Where the model is loaded from, and the hash of its weights where they lie in one local file."""
+    if name == "minilm":
+        return str(MINILM.locate().parent), MINILM.sha256
+    file = Path(name) / "model.safetensors"
+    return name, sha256(file) if file.is_file() else None
+
+
+def load_task(recipe: Recipe, source: str) -> TextClassification:
+    """The recipe's task, tokenized for its model."""
+    if recipe.task not in TASKS:
+        raise RecipeError(f"task={recipe.task!r} is unknown{_nearest(recipe.task, TASKS)}")
+    return TASKS[recipe.task](AutoTokenizer.from_pretrained(source), recipe.max_length)
+
+
+def count_steps(recipe: Recipe, n_train: int) -> int:
+    """Optimizer updates of the whole training on one process."""
+    if recipe.max_steps is not None:
+        return recipe.max_steps
+    batches = math.ceil(n_train / recipe.batch_size)
+    updates = math.ceil(batches / recipe.trainer.get("gradient_accumulation_steps", 1))
+    return math.ceil(updates * recipe.epochs)
+
+
+def describe(
+    recipe: Recipe, task: TextClassification, pruner: Pruner, steps: int, model_hash: str | None
+) -> dict[str, Any]:
+    """What run.json says from the start."""
+    table = target_table(pruner.weights)
+    table["shape"] = table["shape"].map(list)
+    return {
+        "recipe": recipe.as_dict(),
+        "seed": recipe.seed,
+        **provenance(),
+        "sha256": {"model": model_hash, "data": task.data_sha256},
+        "examples": {split: len(data) for split, data in task.splits.items()},
+        "steps": {"total": steps, "begin": pruner.sparsity.begin_step, "end": pruner.sparsity.end_step},
+        "targets": {"count": pruner.total, "table": table.drop(columns="share").to_dict("records")},
+    }
+
+
+def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArguments:
+    """The recipe in the Trainer's words; `recipe.trainer` goes through as it is."""
+    known = {f.name for f in fields(TrainingArguments)}
+    for key in recipe.trainer:
+        if key not in known:
+            raise RecipeError(f"trainer.{key} is no argument of the Trainer{_nearest(key, sorted(known))}")
+    settings: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": recipe.batch_size,
+        "learning_rate": recipe.optimizer.learning_rate,
+        "weight_decay": 0.0,
+        "lr_scheduler_type": "polynomial",
+        "lr_scheduler_kwargs": {
+            "power": 1.0,
+            "lr_end": recipe.optimizer.learning_rate * recipe.optimizer.final_factor,
+        },
+        "bf16": recipe.precision == "bf16",
+        "fp16": recipe.precision == "fp16",
+        "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        "seed": recipe.seed,
+        "train_sampling_strategy": "group_by_length",
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    return TrainingArguments(**settings | recipe.trainer)
+
+
+def fit(
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    model: PreTrainedModel,
+    task: TextClassification,
+    pruner: Pruner,
+    writer: RunWriter,
+    bar: ProgressBar,
+) -> None:
+    """Run the Trainer with the pruner and its observer as callbacks."""
+    bf16 = recipe.precision == "bf16"
+    pruning = PruningCallback(
+        pruner,
+        writer,
+        every=recipe.log.every,
+        histograms_every=recipe.log.histograms_every,
+        trajectories=recipe.log.trajectories,
+        evaluate=lambda: task.evaluate(model, "validation", bf16=bf16),
+        evaluate_every=recipe.log.evaluate_every,
+        show=bar.show,
+    )
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=task.splits["train"],
+        data_collator=task.collate,
+        callbacks=[pruning, bar.callback],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+
+
+def final_metrics(model: PreTrainedModel, task: TextClassification, pruner: Pruner) -> dict[str, float]:
+    """Accuracy on the test set in the model's own precision, the validation accuracy, and the audited sparsity."""
+    metrics = task.evaluate(model, "test")
+    validation = task.evaluate(model, "validation")
+    metrics |= {"validation_accuracy": validation["accuracy"], "validation_accuracy_se": validation["accuracy_se"]}
+    return metrics | {"zeros": pruner.zeros(), "sparsity": pruner.zeros() / pruner.total}
