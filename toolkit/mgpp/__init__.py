@@ -27,12 +27,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],
         # the picture
         "analysis.plots": [
-            "plot_accuracy",
-            "plot_histogram",
             "plot_penalties",
             "plot_prior_family",
             "plot_remaining_weights",
+            "plot_sparsity_by_layer",
             "plot_thresholds",
+            "plot_trajectories",
         ],
         "analysis.figures": ["figure_1", "figure_2", "figure_a1", "save_figure"],
     },

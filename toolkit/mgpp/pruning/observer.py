@@ -13,8 +13,8 @@ from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import kind_of, layer_of
 
-# Magnitudes of the histograms' bin edges, the same for all runs: eight bins a decade from 1e-9 to 10.
-BIN_EDGES = np.logspace(-9, 1, 81)
+# Magnitudes of the histograms' bin edges, the same for all runs: twenty bins a decade from 1e-7 to 10.
+BIN_EDGES = np.logspace(-7, 1, 161)
 
 
 class Writer(Protocol):

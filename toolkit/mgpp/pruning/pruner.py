@@ -108,10 +108,11 @@ class Pruner:
 
     def after_step(self, step: int) -> None:
         """Prune if this step ends in a prune event, and keep the mask where it is in force."""
-        if self.sparsity.prunes_at(step, self.interval):
-            self._prune_(step)
-        elif self.masks and (self.phase(step) == "frozen" or not self.allow_regrowth):
+        is_event = self.sparsity.prunes_at(step, self.interval)
+        if not self.allow_regrowth or (self.phase(step) == "frozen" and not is_event):
             self._zero_masked_()
+        if is_event:
+            self._prune_(step)
 
     def phase(self, step: int) -> str:
         """warmup, pruning or frozen."""
@@ -140,8 +141,8 @@ class Pruner:
 
     @torch.no_grad()
     def _zero_masked_(self) -> None:
-        for name, weight in self.weights.items():
-            weight.masked_fill_(~self.masks[name], 0.0)
+        for name, mask in self.masks.items():
+            self.weights[name].masked_fill_(~mask, 0.0)
 
     def _regrown_share(self) -> float:
         removed = sum(int((~mask).sum()) for mask in self.masks.values())

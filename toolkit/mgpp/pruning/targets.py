@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from torch import nn
@@ -130,10 +130,23 @@ def _match(patterns: Patterns, candidates: Mapping[str, nn.Parameter], field: st
     for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
         found = [name for name in candidates if re.search(pattern, name)]
         if not found:
-            near = difflib.get_close_matches(pattern, list(candidates), n=3, cutoff=0.0)
-            raise ValueError(f"prunable_weights: {field}={pattern!r} matches no parameter; nearest: {', '.join(near)}")
+            near = _nearest_names(pattern, candidates)
+            raise ValueError(f"prunable_weights: {field}={pattern!r} matches no parameter; nearest: {near}")
         matched += found
     return matched
+
+
+def _nearest_names(pattern: str, names: Iterable[str], count: int = 3) -> str:
+    """The names that hold something most like the pattern, compared with as many dotted parts as it has."""
+    plain = re.sub(r"[\\^$()?*+]", "", pattern)
+    width = plain.count(".") + 1
+
+    def likeness(name: str) -> float:
+        parts = name.split(".")
+        runs = [".".join(parts[i : i + width]) for i in range(max(1, len(parts) - width + 1))]
+        return max(difflib.SequenceMatcher(None, plain, run).ratio() for run in runs)
+
+    return ", ".join(sorted(names, key=likeness, reverse=True)[:count])
 
 
 def _match_preset(model: nn.Module, preset: str | None, candidates: Mapping[str, nn.Parameter]) -> list[str]:
@@ -151,8 +164,8 @@ def _match_preset(model: nn.Module, preset: str | None, candidates: Mapping[str,
     pattern = re.compile(rf"\.\d+\.(?:.*\.)?(?:{'|'.join(kinds)})\.weight$")
     chosen = [name for name in candidates if pattern.search(name)]
     if not chosen:
-        near = difflib.get_close_matches("encoder.layer.0.output.dense.weight", list(candidates), n=3, cutoff=0.0)
-        raise ValueError(f"prunable_weights: preset {key!r} matches no parameter; nearest: {', '.join(near)}")
+        near = _nearest_names("layer.0.output.dense.weight", candidates)
+        raise ValueError(f"prunable_weights: preset {key!r} matches no parameter; nearest: {near}")
     return chosen
 
 

@@ -1,0 +1,80 @@
+"""Fixtures shared by all tests: seeds, closed figures, a tiny BERT, a tiny run."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+from mgpp.runs import load_run
+from mgpp.training.packages import MINILM
+from mgpp.training.recipes import Recipe, load_recipe
+from mgpp.training.train import train
+
+
+@pytest.fixture(autouse=True)
+def _clean_state():
+    torch.manual_seed(0)
+    yield
+    plt.close("all")
+
+
+def make_tiny_bert(**config) -> BertForSequenceClassification:
+    """Two layers, hidden size 32, with MiniLM's vocabulary."""
+    settings = {
+        "vocab_size": 30522,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "num_labels": 2,
+    }
+    return BertForSequenceClassification(BertConfig(**settings | config))
+
+
+@pytest.fixture
+def tiny_bert():
+    return make_tiny_bert()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory):
+    """A tiny model on disk, in the form that `model:` of a recipe takes."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    torch.manual_seed(0)
+    make_tiny_bert().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(MINILM.locate().parent).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tiny_model_folder) -> Recipe:
+    """Thirty steps of pruning on the tiny model."""
+    return load_recipe(
+        "reviews-quick",
+        model=str(tiny_model_folder),
+        max_steps=30,
+        threads=1,
+        precision="fp32",
+        **{"log.evaluate_every": 10, "log.histograms_every": 10, "log.trajectories": 20, "log.every": 5},
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_runs_folder(tiny_recipe, tmp_path_factory):
+    """Logged runs of mgpp, l2 and dense with two seeds of mgpp."""
+    folder = tmp_path_factory.mktemp("runs")
+    for overrides in ({"method": "mgpp"}, {"method": "mgpp", "seed": 1}, {"method": "l2"}, {"method": "dense"}):
+        recipe = type(tiny_recipe)(**{**vars(tiny_recipe), **overrides})
+        train(recipe, folder / recipe.run_name, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_runs_folder):
+    return load_run(tiny_runs_folder / "reviews-quick-mgpp-0.9-seed0")

@@ -1,0 +1,184 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mgpp import L2, AnnealedPrior, CubicSparsity, LinearRamp, MixtureGaussianPrior, Pruner, SparsityError
+
+
+def make(sizes=((4, 5), (30,)), **options):
+    weights = {f"w{i}": torch.nn.Parameter(torch.randn(size)) for i, size in enumerate(sizes)}
+    defaults = {"sparsity": CubicSparsity(0.2, 0.9, begin_step=3, end_step=20), "n_train": 10, "interval": 4}
+    return weights, Pruner(weights, **defaults | options)
+
+
+def run(pruner, steps, optimizer=None, first=0, zeros=None):
+    """A training whose loss pulls all weights towards 1, so that zeroed ones regrow."""
+    weights = list(pruner.weights.values())
+    optimizer = optimizer or torch.optim.Adam(weights, lr=0.05)
+    for step in range(first, steps):
+        optimizer.zero_grad()
+        sum(((weight - 1) ** 2).sum() for weight in weights).backward()
+        pruner.before_step(step)
+        optimizer.step()
+        pruner.after_step(step)
+        if zeros is not None:
+            zeros.append(pruner.zeros())
+    return optimizer
+
+
+def reference_run(weights, steps):
+    """The algorithm of the paper once more, over one flat vector and without a class: gradual pruning with L2."""
+    flat = torch.nn.Parameter(torch.cat([weight.detach().flatten() for weight in weights.values()]))
+    optimizer, zeroed = torch.optim.Adam([flat], lr=0.05), None
+    for t in range(steps):
+        optimizer.zero_grad()
+        ((flat - 1) ** 2).sum().backward()
+        if t <= 20:
+            flat.grad += 0.3 * flat.detach()
+        optimizer.step()
+        event = t == 3 or (3 < t < 20 and (t - 3) % 4 == 0) or t == 20
+        with torch.no_grad():
+            if event:
+                sparsity = 0.9 + (0.2 - 0.9) * (1 - (t - 3) / 17) ** 3
+                zeroed = flat.abs().argsort(stable=True)[: round(sparsity * len(flat))]
+            if event or t > 20:
+                flat[zeroed] = 0
+    return flat.detach()
+
+
+def test_equals_the_reference():
+    weights, pruner = make(penalty=L2(0.3))
+    expected = reference_run(weights, 30)
+    run(pruner, 30)
+    torch.testing.assert_close(torch.cat([w.detach().flatten() for w in weights.values()]), expected)
+    assert pruner.audit() == round(0.9 * 50)
+
+
+@settings(max_examples=30)
+@given(st.floats(0, 0.99), st.floats(0, 0.99), st.integers(1, 7), st.booleans())
+def test_exactly_k_zeros_at_every_event_and_in_the_frozen_phase(a, b, interval, regrowth):
+    schedule = CubicSparsity(min(a, b), max(a, b), begin_step=2, end_step=15)
+    _, pruner = make(sparsity=schedule, interval=interval, allow_regrowth=regrowth)
+    zeros = []
+    run(pruner, 25, zeros=zeros)
+    for step, found in enumerate(zeros):
+        if schedule.prunes_at(step, interval) or step >= 15:
+            assert found == round(schedule(step) * 50)
+    assert pruner.audit() == round(max(a, b) * 50)
+
+
+def test_regrowth_between_events_is_a_choice():
+    _, free = make()
+    zeros = []
+    run(free, 6, zeros=zeros)
+    assert zeros == [0, 0, 0, 10, 0, 0]  # pruned at 3, regrown at 4
+    _, strict = make(allow_regrowth=False)
+    zeros = []
+    run(strict, 6, zeros=zeros)
+    assert zeros == [0, 0, 0, 10, 10, 10]
+
+
+def test_what_was_removed_for_good_stays_removed():
+    _, pruner = make(allow_regrowth=False)
+    optimizer = run(pruner, 4)
+    gone = {name: ~mask for name, mask in pruner.masks.items()}
+    run(pruner, 21, optimizer, first=4)
+    assert all((pruner.weights[name][mask] == 0).all() for name, mask in gone.items())
+    assert pruner.event.regrown == 0
+
+
+def test_events_report_regrowth_and_churn():
+    _, pruner = make()
+    optimizer = run(pruner, 4)
+    before = {name: mask.clone() for name, mask in pruner.masks.items()}
+    run(pruner, 8, optimizer, first=4)
+    changed = sum((mask != before[name]).sum().item() for name, mask in pruner.masks.items())
+    assert pruner.event.step == 7
+    assert pruner.event.regrown == 1.0  # Adam moves every zeroed weight
+    assert pruner.event.churn == changed / 50
+
+
+def test_ties_go_in_the_order_of_the_weights():
+    weights = {name: torch.nn.Parameter(torch.ones(3)) for name in "ab"}
+    pruner = Pruner(weights, sparsity=CubicSparsity(0.5, 0.5, begin_step=0, end_step=1), n_train=1)
+    pruner.after_step(0)
+    assert weights["a"].tolist() == [0, 0, 0]
+    assert weights["b"].tolist() == [1, 1, 1]
+
+
+def test_the_prior_acts_until_the_end_of_pruning_with_its_annealed_value():
+    prior = MixtureGaussianPrior(1e-4, 1e-4, 0.05)
+    annealed = AnnealedPrior(prior, lam=LinearRamp(0.1, 1e-4, begin_step=3, end_step=20))
+    weights, pruner = make(penalty=annealed)
+    for step in (0, 10, 20, 21):
+        for weight in weights.values():
+            weight.grad = torch.zeros_like(weight)
+        pruner.before_step(step)
+        expected = annealed.at(step).penalty_grad(weights["w1"].detach().double()) / 10 if step <= 20 else 0
+        torch.testing.assert_close(weights["w1"].grad.double(), expected + torch.zeros(30).double())
+
+
+def test_weights_that_the_loss_does_not_reach_feel_the_penalty():
+    weights, pruner = make(penalty=L2(0.5))
+    pruner.before_step(0)
+    torch.testing.assert_close(weights["w0"].grad, 0.5 * weights["w0"].detach())
+
+
+@pytest.mark.parametrize("stop", [2, 5, 20, 23])
+def test_state_dict_goes_on_exactly(stop):
+    torch.manual_seed(1)
+    weights, pruner = make()
+    optimizer = run(pruner, stop)
+    state = {key: value.clone() for key, value in pruner.state_dict().items()}
+    copies = {name: torch.nn.Parameter(weight.detach().clone()) for name, weight in weights.items()}
+    resumed = Pruner(copies, sparsity=pruner.sparsity, n_train=10, interval=4)
+    resumed.load_state_dict(state)
+    assert resumed.event == pruner.event
+    twin = torch.optim.Adam(copies.values(), lr=0.05)
+    twin.load_state_dict(optimizer.state_dict())
+    run(pruner, 30, optimizer, first=stop)
+    run(resumed, 30, twin, first=stop)
+    assert all(torch.equal(copies[name], weights[name]) for name in weights)
+
+
+def test_a_state_of_another_model_is_refused():
+    _, pruner = make()
+    run(pruner, 5)
+    _, other = make(sizes=((4, 6), (30,)))
+    with pytest.raises(ValueError, match=r"w0 has shape \(4, 5\)"):
+        other.load_state_dict(pruner.state_dict())
+    with pytest.raises(ValueError, match="masks and targets differ"):
+        other.load_state_dict({"mask.x": torch.ones(2)})
+    assert not other.masks
+
+
+def test_audit_raises_unless_the_promise_is_kept():
+    weights, pruner = make()
+    with pytest.raises(SparsityError, match="no prune event yet"):
+        pruner.audit()
+    run(pruner, 10)
+    with pytest.raises(SparsityError, match="last prune event was at step 7"):
+        pruner.audit()
+    run(pruner, 30)
+    with torch.no_grad():
+        weights["w0"].fill_(1.0)
+    with pytest.raises(SparsityError, match="45 were promised"):
+        pruner.audit()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"n_train": 0}, "n_train=0"), ({"interval": 1.5}, "interval=1.5"), ({"interval": True}, "interval=True")],
+)
+def test_bad_numbers_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        make(**options)
+
+
+def test_frozen_or_missing_weights_are_refused():
+    sparsity = CubicSparsity(0, 0.5, 0, 1)
+    with pytest.raises(ValueError, match="weights is empty"):
+        Pruner({}, sparsity=sparsity, n_train=1)
+    with pytest.raises(ValueError, match="w has requires_grad=False"):
+        Pruner({"w": torch.nn.Parameter(torch.ones(2), requires_grad=False)}, sparsity=sparsity, n_train=1)

@@ -1,0 +1,56 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgpp import magnitude_threshold
+from mgpp.pruning.threshold import smallest
+
+levels = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 3.5, float("inf"), -float("inf"), 1e-40])
+tensors = st.lists(st.lists(levels, min_size=1, max_size=8).map(torch.tensor), min_size=1, max_size=4)
+
+
+def reference_masks(parts, k):
+    """Sort by (magnitude, position) and cut the first k: a stable sort keeps the order of positions."""
+    flat = torch.cat([part.flatten() for part in parts]).abs()
+    order = sorted(range(len(flat)), key=lambda i: (flat[i].item(), i))
+    mask = torch.ones(len(flat), dtype=torch.bool)
+    mask[order[:k]] = False
+    return mask.split([part.numel() for part in parts])
+
+
+@given(tensors, st.data())
+def test_equals_kthvalue_and_cuts_exactly_k(parts, data):
+    total = sum(part.numel() for part in parts)
+    k = data.draw(st.integers(1, total))
+    expected = torch.cat([part.abs() for part in parts]).kthvalue(k).values.item()
+    assert magnitude_threshold(parts, k) == expected
+    masks, threshold = smallest({str(i): part for i, part in enumerate(parts)}, k)
+    assert threshold == expected
+    for mask, reference in zip(masks.values(), reference_masks(parts, k), strict=True):
+        assert torch.equal(mask, reference)
+
+
+def test_matrices_and_mixed_types():
+    parts = {"a": torch.tensor([[0.1, -3.0], [2.0, 0.5]]), "b": torch.tensor([0.1], dtype=torch.bfloat16)}
+    masks, threshold = smallest(parts, 2)
+    assert threshold == pytest.approx(0.10009765625)  # 0.1 in bfloat16, larger than in float32
+    assert masks["a"].tolist() == [[False, True], [True, True]]
+    assert masks["b"].tolist() == [False]
+
+
+def test_nothing_to_cut():
+    masks, threshold = smallest({"a": torch.zeros(3)}, 0)
+    assert masks["a"].all()
+    assert threshold == 0
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_k_out_of_range(k):
+    with pytest.raises(ValueError, match=f"k={k} must be from 1"):
+        magnitude_threshold(torch.ones(3), k)
+
+
+def test_nan_is_refused_by_name():
+    with pytest.raises(ValueError, match="layer.7 holds NaN"):
+        magnitude_threshold({"layer.7": torch.tensor([1.0, float("nan")])}, 1)

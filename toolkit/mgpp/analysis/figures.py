@@ -1,0 +1,120 @@
+"""The paper's figures (Zhang, Sun & Liang 2024), a function each, and their rendering to files."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from mgpp.analysis import style
+from mgpp.analysis.plots import (
+    mark_prior_threshold,
+    plot_penalties,
+    plot_prior_family,
+    plot_remaining_weights,
+    plot_thresholds,
+)
+from mgpp.prior.mixture import MixtureGaussianPrior
+from mgpp.prior.penalties import L0, L1, L2
+from mgpp.runs import Run, load_runs
+
+PAPER_PRIOR = MixtureGaussianPrior(lam=1e-6, spike_var=1e-7, slab_var=0.1)
+FAMILIES = {
+    "lam": (1e-8, 1e-6, 1e-4, 1e-2),
+    "spike_var": (1e-8, 1e-7, 1e-6, 1e-5),
+    "slab_var": (0.01, 0.1, 1.0, 10.0),
+}
+
+
+def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR) -> Figure:
+    """Figure 1: the penalties L0, L1, L2 and MGP, over the range of weights and close to zero.
+
+    Example:
+        >>> len(figure_1().axes)
+        2
+    """
+    with style.paper_style():
+        figure, (wide, close) = plt.subplots(1, 2, figsize=(style.PAGE_WIDTH, 2.5), sharey=True)
+        penalties = (L0(), L1(), L2(), prior)
+        plot_penalties(penalties, ax=wide, limit=0.5)
+        plot_penalties(penalties, ax=close, limit=3 * prior.threshold if prior.has_threshold else 0.01)
+        mark_prior_threshold(prior, ax=close)
+        wide.set_title("(a) over the range of weights")
+        close.set_title("(b) close to zero, where the spike lives")
+        close.set_ylabel("")
+        close.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def figure_a1(prior: MixtureGaussianPrior = PAPER_PRIOR) -> Figure:
+    """Figure A1: how λ, σ0² and σ1² change the landscape, one panel each, prior thresholds as dots.
+
+    Example:
+        >>> [axes.get_legend().get_title().get_text() for axes in figure_a1().axes]
+        ['λ', 'σ0²', 'σ1²']
+    """
+    with style.paper_style():
+        figure, axes = plt.subplots(1, 3, figsize=(style.PAGE_WIDTH, 2.4), sharey=True)
+        titles = ("(a) weight of the slab, λ", "(b) spike variance, σ0²", "(c) slab variance, σ1²")
+        for ax, (field, values), title in zip(axes, FAMILIES.items(), titles, strict=True):
+            plot_prior_family(prior, field, values, ax=ax)
+            ax.set_title(title)
+            if ax is not axes[0]:
+                ax.set_ylabel("")
+    return figure
+
+
+def figure_2(runs: Iterable[Run], methods: Iterable[str] = ("mgpp", "l2")) -> Figure:
+    """Figure 2: MGPP against L2. (a) density of the remaining weights, (b) pruning threshold through training.
+
+    Args:
+        runs: logged runs; finished ones of `methods` are drawn, at the highest sparsity that all of them reached.
+        methods: which to compare.
+
+    Raises:
+        ValueError: if no sparsity has a finished run of each method.
+    """
+    chosen = comparable(runs, methods)
+    with style.paper_style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(style.PAGE_WIDTH, 2.6))
+        plot_remaining_weights(chosen, ax=left)
+        plot_thresholds(chosen, ax=right)
+        left.set_title(f"(a) remaining weights at sparsity {chosen[0].sparsity:g}")
+        right.set_title("(b) pruning threshold", pad=14)
+    return figure
+
+
+def comparable(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:
+    """The finished runs of `methods` at the highest sparsity where every method has one, in the methods' order."""
+    methods, finished = tuple(methods), [run for run in runs if run.status == "finished"]
+    shared = set.intersection(*({run.sparsity for run in finished if run.method == method} for method in methods))
+    if not shared:
+        raise ValueError(f"no sparsity has a finished run of each of {', '.join(methods)}; train them first")
+    best = max(shared)
+    return sorted(
+        (run for run in finished if run.method in methods and run.sparsity == best),
+        key=lambda run: (methods.index(run.method), run.seed),
+    )
+
+
+def save_figure(figure: Figure, stem: str, folder: str | Path) -> list[Path]:
+    """Write `<stem>.pdf` and `<stem>.png` without dates or versions, so that the same figure gives the same bytes."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{stem}.pdf", folder / f"{stem}.png"]
+    with style.paper_style():
+        figure.savefig(paths[0], metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        figure.savefig(paths[1], metadata={"Software": None})
+    plt.close(figure)
+    return paths
+
+
+def render_all(runs_folder: str | Path, out: str | Path) -> list[Path]:
+    """Draw all figures from the runs in a folder; returns the files."""
+    runs = load_runs(runs_folder)
+    draw: dict[str, Callable[[], Figure]] = {
+        "figure_1": figure_1,
+        "figure_2": lambda: figure_2(runs),
+        "figure_a1": figure_a1,
+    }
+    return [path for stem, make in draw.items() for path in save_figure(make(), stem, out)]

@@ -1,0 +1,60 @@
+"""The look of all figures: widths, fonts, and colours that colour-blind readers can tell apart (Okabe & Ito 2008)."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+
+COLUMN_WIDTH, PAGE_WIDTH = 3.35, 6.9  # inches
+
+BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
+    "#000000",
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+)
+SPIKE, SLAB = BLUE, ORANGE
+PRIOR_THRESHOLD, PRUNING_THRESHOLD = GREEN, PURPLE
+METHOD_COLORS = {"mgpp": BLUE, "l2": VERMILION, "l1": ORANGE, "gmp": "#767676", "dense": BLACK}
+METHOD_LINES = {"mgpp": "-", "l2": "--", "l1": "-.", "gmp": ":", "dense": "-"}
+PENALTY_COLORS = {"MGP": BLUE, "L2": VERMILION, "L1": ORANGE, "L0": BLACK, "no penalty": "#767676"}
+PENALTY_LINES = {"MGP": "-", "L2": "--", "L1": "-.", "L0": ":", "no penalty": ":"}
+
+_RC = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure looks the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # TrueType: text stays text, and publishers accept it
+    "svg.hashsalt": "mgpp",
+}
+
+
+def paper_style() -> AbstractContextManager[None]:
+    """The style of the figures, as a context manager that leaves matplotlib's settings as they were.
+
+    Example:
+        >>> with paper_style():
+        ...     mpl.rcParams["font.size"]
+        8.0
+    """
+    return mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **_RC})
+
+
+def shades(count: int) -> list[Any]:
+    """`count` colours from light to dark that keep their order in greyscale."""
+    return list(sns.color_palette("viridis_r", count + 1))[1:]

@@ -1,0 +1,90 @@
+"""Result tables in Markdown, written by command so that no number in the documentation is typed by hand.
+
+    python -m mgpp.analysis.tables        rewrites the tables of README.md and data/README.md between their markers
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mgpp.analysis.plots import METHOD_NAMES
+from mgpp.runs import Run, load_runs, summary
+
+
+def results(runs: Iterable[Run]) -> pd.DataFrame:
+    """Accuracy on the test set by method and sparsity: mean and its standard error over seeds.
+
+    The standard error is sd/√seeds with one seed's missing; `binomial_se` is that of a single run on the test set.
+    """
+    table = summary([run for run in runs if run.status == "finished"])
+    groups = table.groupby(["sparsity", "method"], as_index=False)
+    rows = groups.agg(
+        mean=("accuracy", "mean"),
+        se=("accuracy", lambda values: values.std(ddof=1) / np.sqrt(len(values))),
+        binomial_se=("accuracy_se", "mean"),
+        seeds=("seed", "count"),
+    )
+    order = rows["method"].map(list(METHOD_NAMES).index)
+    return rows.assign(order=order).sort_values(["sparsity", "order"], ignore_index=True).drop(columns="order")
+
+
+def results_markdown(runs: Iterable[Run]) -> str:
+    """The table of `results`, in percent."""
+    lines = ["| sparsity | method | accuracy, % | seeds | standard error of one run |", "|---|---|---|---|---|"]
+    for row in results(runs).itertuples():
+        spread = "" if row.seeds == 1 else f" ± {row.se:.1%}".rstrip("%")
+        mean, binomial = f"{row.mean:.1%}".rstrip("%"), f"{row.binomial_se:.1%}".rstrip("%")
+        name = METHOD_NAMES[str(row.method)]
+        lines.append(f"| {row.sparsity:g} | {name} | {mean}{spread} | {row.seeds} | {binomial} |")
+    return "\n".join(lines)
+
+
+def tuning_markdown(runs: Iterable[Run]) -> str:
+    """The trials that chose the settings: what was tried, and the accuracy on the validation set that decided."""
+    lines = ["| method | settings | 1/(nσ1²) or strength | validation accuracy, % | seconds |", "|---|---|---|---|---|"]
+    for run in sorted(runs, key=lambda run: (run.method, run.name)):
+        settings = run.recipe["prior"] if run.method == "mgpp" else run.recipe[run.method]
+        n = run.info["examples"]["train"]
+        strength = 1 / (n * settings["slab_var"]) if run.method == "mgpp" else settings["strength"]
+        words = ", ".join(f"{key} {value:g}" for key, value in settings.items() if value is not None)
+        found = f"{run.final['validation_accuracy']:.1%}".rstrip("%") if run.final else run.status
+        seconds = f"{run.info.get('wall_seconds', float('nan')):.0f}"
+        lines.append(f"| {METHOD_NAMES[run.method]} | {words} | {strength:.2g} | {found} | {seconds} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, tuple[str, str, Callable[[list[Run]], str]]] = {
+    "results": ("README.md", "data/runs", results_markdown),
+    "tuning": ("data/README.md", "data/tuning", tuning_markdown),
+}
+
+
+def between_markers(text: str, name: str, table: str) -> str:
+    """`text` with what stands between the markers of `name` replaced by `table`.
+
+    Raises:
+        ValueError: if the markers are missing.
+
+    Example:
+        >>> between_markers("a <!-- x --> old <!-- /x --> b", "x", "new")
+        'a <!-- x -->\\nnew\\n<!-- /x --> b'
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"the markers {begin} and {end} are missing")
+    before, rest = text.split(begin, 1)
+    return f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}"
+
+
+def write_tables(root: Path) -> None:
+    """Rewrite all tables below the repository's root."""
+    for name, (file, folder, render) in TABLES.items():
+        path = root / file
+        text = path.read_text(encoding="utf-8")
+        path.write_text(between_markers(text, name, render(load_runs(root / folder))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_tables(Path.cwd())
