@@ -9,12 +9,11 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-
 from mgpp.runs import load_run
 from mgpp.training.packages import MINILM
 from mgpp.training.recipes import Recipe, load_recipe
 from mgpp.training.train import train
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,9 @@
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from mgpp import L2, AnnealedPrior, CubicSparsity, LinearRamp, MixtureGaussianPrior, Pruner, SparsityError
 
 
@@ -136,7 +137,7 @@ def test_state_dict_goes_on_exactly(stop):
     resumed.load_state_dict(state)
     assert resumed.event == pruner.event
     twin = torch.optim.Adam(copies.values(), lr=0.05)
-    twin.load_state_dict(optimizer.state_dict())
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     run(pruner, 30, optimizer, first=stop)
     run(resumed, 30, twin, first=stop)
     assert all(torch.equal(copies[name], weights[name]) for name in weights)

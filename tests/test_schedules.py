@@ -1,7 +1,8 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mgpp import AnnealedPrior, CubicSparsity, LinearRamp, MixtureGaussianPrior
 
 
@@ -15,7 +16,7 @@ def schedules(draw):
 @given(schedules())
 def test_sparsity_is_monotone_and_reaches_its_ends(schedule):
     values = [schedule(step) for step in range(schedule.end_step + 3)]
-    assert all(a <= b + 1e-15 for a, b in zip(values, values[1:], strict=False))
+    assert all(a <= b + 1e-15 for a, b in itertools.pairwise(values))
     assert values[schedule.begin_step] == pytest.approx(schedule.initial_sparsity)
     assert values[schedule.end_step] == schedule.final_sparsity == values[-1]
 

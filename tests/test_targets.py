@@ -1,5 +1,7 @@
 import pytest
 import torch
+from mgpp import prunable_weights, target_table
+from mgpp.pruning.targets import PRESETS, kind_of
 from torch import nn
 from transformers import (
     AutoModel,
@@ -15,9 +17,6 @@ from transformers import (
     RobertaConfig,
     T5Config,
 )
-
-from mgpp import prunable_weights, target_table
-from mgpp.pruning.targets import PRESETS, kind_of
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 50}
 BERT_LIKE = 2 * (4 * 8 * 8 + 2 * 8 * 16)
@@ -71,7 +70,9 @@ def test_every_preset_finds_its_matrices_and_nothing_else(preset):
     assert len(weights) == matrices
     assert sum(weight.numel() for weight in weights.values()) == count
     assert all(kind_of(name) != "other" for name in weights)
-    assert not [n for n in weights if "embed" in n or "pooler" in n or "classifier" in n or "Norm" in n or "lm_head" in n]
+    assert not [
+        n for n in weights if "embed" in n or "pooler" in n or "classifier" in n or "Norm" in n or "lm_head" in n
+    ]
 
 
 def test_bert_base_has_84934656_targets():

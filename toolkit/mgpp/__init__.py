@@ -21,7 +21,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pruning.observer": ["Observer"],
         "pruning.callback": ["PruningCallback"],
         # training
-        "training.recipes": ["Recipe", "RecipeError", "load_recipe"],
+        "training.recipes": ["Recipe", "load_recipe"],
+        "training.strict": ["RecipeError"],
         "training.train": ["train"],
         # the record
         "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],

@@ -1,5 +1,6 @@
 """The command line: `mgpp train | runs | figures`. Heavy modules load only when a command needs them."""
 
+import traceback
 from pathlib import Path
 
 import click
@@ -8,13 +9,15 @@ RUNS_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("figures")
 
 
 class _CleanErrors(click.Group):
-    """Errors of the toolkit are for people: one line, no traceback."""
+    """Errors that the toolkit raises are for people: one line, no traceback. Others are bugs and keep theirs."""
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
         try:
             return super().invoke(ctx)
-        except (ValueError, RuntimeError, OSError) as error:
-            if not type(error).__module__.startswith("mgpp."):
+        except (ValueError, RuntimeError) as error:
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            if not frame.f_globals["__name__"].startswith("mgpp."):
                 raise
             raise click.ClickException(str(error)) from None
 

@@ -26,10 +26,23 @@ import pandas as pd
 
 FORMAT_VERSION = 1
 FRAMES = ("layers", "weights", "trajectories")
-METRICS_COLUMNS = (
-    "step epoch phase loss learning_rate sparsity_target sparsity pruning_threshold prior_threshold lam spike_var "
-    "slab_var spike_fraction regrown mask_churn"
-).split()
+METRICS_COLUMNS = [
+    "step",
+    "epoch",
+    "phase",
+    "loss",
+    "learning_rate",
+    "sparsity_target",
+    "sparsity",
+    "pruning_threshold",
+    "prior_threshold",
+    "lam",
+    "spike_var",
+    "slab_var",
+    "spike_fraction",
+    "regrown",
+    "mask_churn",
+]
 
 
 class RunError(ValueError):
@@ -237,9 +250,10 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            assert isinstance(row, dict) and "step" in row
+            if "step" not in row:
+                raise ValueError("no step")
             rows.append(row)
-        except (ValueError, AssertionError):
+        except (ValueError, TypeError):
             if number < len(lines):
                 raise RunError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}") from None
             warnings.warn(f"{path}: the last row was cut off and is left out", stacklevel=4)

@@ -50,7 +50,7 @@ def plot_penalties(
             share[theta == 0] = np.nan
             ax.plot([0], [0], "o", color=color, markersize=3, clip_on=False, zorder=3)
         ax.plot(theta, share, style.PENALTY_LINES.get(penalty.label, "-"), color=color, label=penalty.label, **line)
-    ax.set(xlabel="weight θ", ylabel="penalty, share of its value at θ = {:g}".format(reference), xlim=(-limit, limit))
+    ax.set(xlabel="weight θ", ylabel=f"penalty, share of its value at θ = {reference:g}", xlim=(-limit, limit))
     return ax
 
 
@@ -152,7 +152,7 @@ def mark_phases(run: Run, *, ax: Axes) -> Axes:
     for step in (steps["begin"], steps["end"]):
         ax.axvline(step, color="0.7", linewidth=0.6, zorder=0)
     for name, (left, right) in names.items():
-        place = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
         ax.text((left + right) / 2, 1.01, name, color="0.35", fontsize=6, **place)
     ax.set_xlim(0, steps["total"])
     return ax

@@ -24,7 +24,7 @@ METHOD_LINES = {"mgpp": "-", "l2": "--", "l1": "-.", "gmp": ":", "dense": "-"}
 PENALTY_COLORS = {"MGP": BLUE, "L2": VERMILION, "L1": ORANGE, "L0": BLACK, "no penalty": "#767676"}
 PENALTY_LINES = {"MGP": "-", "L2": "--", "L1": "-.", "L0": ":", "no penalty": ":"}
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure looks the same everywhere
     "font.size": 8,
     "axes.titlesize": 8,

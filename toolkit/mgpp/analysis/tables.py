@@ -1,6 +1,6 @@
 """Result tables in Markdown, written by command so that no number in the documentation is typed by hand.
 
-    python -m mgpp.analysis.tables        rewrites the tables of README.md and data/README.md between their markers
+python -m mgpp.analysis.tables        rewrites the tables of README.md and data/README.md between their markers
 """
 
 from collections.abc import Callable, Iterable
@@ -68,8 +68,10 @@ def between_markers(text: str, name: str, table: str) -> str:
         ValueError: if the markers are missing.
 
     Example:
-        >>> between_markers("a <!-- x --> old <!-- /x --> b", "x", "new")
-        'a <!-- x -->\\nnew\\n<!-- /x --> b'
+        >>> print(between_markers("a <!-- x --> old <!-- /x --> b", "x", "new"))
+        a <!-- x -->
+        new
+        <!-- /x --> b
     """
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if begin not in text or end not in text:

@@ -92,7 +92,7 @@ class Penalty:
         return evaluate(self._grad, w)
 
     def log_prob(self, w: Array) -> Array:
-        """log π(θ) = -R(θ), up to the constant of a prior that may be improper."""
+        """Log π(θ) = -R(θ), up to the constant of a prior that may be improper."""
         return evaluate(lambda xp, x: -self._penalty(xp, x), w)
 
     def spike_probability(self, w: Array) -> Array:

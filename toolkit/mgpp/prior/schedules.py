@@ -39,6 +39,7 @@ class LinearRamp:
         _check_steps("LinearRamp", self.begin_step, self.end_step)
 
     def __call__(self, step: int) -> float:
+        """The value at `step`."""
         done = min(max((step - self.begin_step) / (self.end_step - self.begin_step), 0.0), 1.0)
         return (1 - done) * self.start + done * self.stop
 
@@ -81,6 +82,7 @@ class CubicSparsity:
             )
 
     def __call__(self, step: int) -> float:
+        """v(step)."""
         left = 1 - (step - self.begin_step) / (self.end_step - self.begin_step)
         left = min(max(left, 0.0), 1.0)
         return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left**3

@@ -1,4 +1,4 @@
-"""What a run logs of its weights, measured without touching them: a row a step, a row a layer, histograms, single weights."""
+"""What a run logs of its weights, measured without touching them: rows a step, a layer, histograms, single weights."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -123,7 +123,7 @@ class Pruner:
         return 0.0 if self.phase(step) == "warmup" else self.sparsity(step)
 
     def target_count(self, step: int) -> int:
-        """k = round(v(t) N)."""
+        """K = round(v(t) N)."""
         return round(self.target_sparsity(step) * self.total)
 
     def zeros(self) -> int:

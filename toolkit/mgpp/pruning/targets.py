@@ -90,7 +90,7 @@ _WRAPPER_PREFIXES = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_
 def prunable_weights(
     model: nn.Module, preset: str | None = None, include: Patterns = None, exclude: Patterns = None
 ) -> dict[str, nn.Parameter]:
-    """The weights that pruning may remove, by name, in the model's order; tied weights appear once.
+    r"""The weights that pruning may remove, by name, in the model's order; tied weights appear once.
 
     With neither preset nor include, the preset is chosen by `model.config.model_type`. Embeddings, pooler, heads,
     biases and LayerNorm belong to no preset (Zhang, Sun & Liang 2024, section 4).
@@ -106,16 +106,13 @@ def prunable_weights(
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
-        >>> [(name, tuple(w.shape)) for name, w in prunable_weights(model, include=r"\\.weight$").items()]
+        >>> [(name, tuple(w.shape)) for name, w in prunable_weights(model, include=r"\.weight$").items()]
         [('0.weight', (2, 3)), ('1.weight', (1, 2))]
     """
     if preset is not None and include is not None:
         raise ValueError(f"prunable_weights: preset={preset!r} and include={include!r} exclude each other; give one")
     candidates = {_WRAPPER_PREFIXES.sub("", name): weight for name, weight in model.named_parameters()}
-    if include is None:
-        chosen = _match_preset(model, preset, candidates)
-    else:
-        chosen = _match(include, candidates, "include")
+    chosen = _match_preset(model, preset, candidates) if include is None else _match(include, candidates, "include")
     if exclude is not None:
         excluded = _match(exclude, candidates, "exclude")
         chosen = [name for name in chosen if name not in excluded]
@@ -141,12 +138,12 @@ def _nearest_names(pattern: str, names: Iterable[str], count: int = 3) -> str:
     plain = re.sub(r"[\\^$()?*+]", "", pattern)
     width = plain.count(".") + 1
 
-    def likeness(name: str) -> float:
+    def _likeness(name: str) -> float:
         parts = name.split(".")
         runs = [".".join(parts[i : i + width]) for i in range(max(1, len(parts) - width + 1))]
         return max(difflib.SequenceMatcher(None, plain, run).ratio() for run in runs)
 
-    return ", ".join(sorted(names, key=likeness, reverse=True)[:count])
+    return ", ".join(sorted(names, key=_likeness, reverse=True)[:count])
 
 
 def _match_preset(model: nn.Module, preset: str | None, candidates: Mapping[str, nn.Parameter]) -> list[str]:
@@ -164,8 +161,8 @@ def _match_preset(model: nn.Module, preset: str | None, candidates: Mapping[str,
     pattern = re.compile(rf"\.\d+\.(?:.*\.)?(?:{'|'.join(kinds)})\.weight$")
     chosen = [name for name in candidates if pattern.search(name)]
     if not chosen:
-        near = _nearest_names("layer.0.output.dense.weight", candidates)
-        raise ValueError(f"prunable_weights: preset {key!r} matches no parameter; nearest: {near}")
+        nearest = _nearest_names("layer.0.output.dense.weight", candidates)
+        raise ValueError(f"prunable_weights: preset {key!r} matches no parameter; nearest: {nearest}")
     return chosen
 
 

@@ -1,10 +1,8 @@
-"""Recipes: the validated settings of a run, read from YAML. Whatever is wrong is said before anything expensive starts."""
+"""Recipes: the validated settings of a run, read from YAML. What is wrong is said before anything expensive starts."""
 
-import difflib
-import types
-import typing
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +13,7 @@ from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.prior.penalties import L1, L2
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.methods import METHODS
-
-T = typing.TypeVar("T")
+from mgpp.training.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys
 
 # What the Trainer's arguments may not set, because the recipe or the toolkit does.
 RESERVED = {
@@ -33,10 +30,6 @@ RESERVED = {
     "eval_strategy": "log.evaluate_every",
     "logging_strategy": "log.every",
 }
-
-
-class RecipeError(ValueError):
-    """A recipe is wrong; the message names the key, the value and the way out."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +120,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise RecipeError(f"method={self.method!r} is unknown{_nearest(self.method, METHODS)}")
+            raise RecipeError(f"method={self.method!r} is unknown{did_you_mean(self.method, METHODS)}")
         self._check_sections()
         self._check_sizes()
         for key in self.trainer:
@@ -164,8 +157,8 @@ class Recipe:
             "max_steps": 1 if self.max_steps is None else self.max_steps,
         }
         for key, value in positive.items():
-            if not value > 0:
-                raise RecipeError(f"{key}={value!r} must be above 0")
+            if not 0 < value < math.inf:
+                raise RecipeError(f"{key}={value!r} must be above 0 and finite")
         for key, value in (("warmup", self.sparsity.warmup), ("frozen", self.sparsity.frozen)):
             if value < 0 or (value >= 1 and value != int(value)):
                 raise RecipeError(f"sparsity.{key}={value!r} must be a fraction below 1 or a whole number of steps")
@@ -232,21 +225,20 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
         >>> load_recipe("reviews", seed=3, **{"sparsity.final": 0.9}).run_name
         'reviews-mgpp-0.9-seed3'
     """
-    path = Path(name_or_path)
-    known = recipe_names()
-    if str(name_or_path) in known:
-        text, default_name = (_packaged() / f"{name_or_path}.yaml").read_text(encoding="utf-8"), str(name_or_path)
+    name, path, known = str(name_or_path), Path(name_or_path), recipe_names()
+    if name in known:
+        text = (_packaged() / f"{name}.yaml").read_text(encoding="utf-8")
     elif path.is_file():
-        text, default_name = path.read_text(encoding="utf-8"), path.stem
+        text = path.read_text(encoding="utf-8")
     else:
-        raise RecipeError(f"recipe={str(name_or_path)!r} is no file and no recipe{_nearest(str(name_or_path), known)}")
+        raise RecipeError(f"recipe={name!r} is no file and no recipe{did_you_mean(name, known)}")
     try:
         data = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise RecipeError(f"{name_or_path} is not YAML: {error}") from None
     if not isinstance(data, Mapping):
         raise RecipeError(f"{name_or_path} must hold keys and values, not {type(data).__name__}")
-    return recipe_from({"name": default_name, **data}, **overrides)
+    return recipe_from({"name": path.stem, **data}, **overrides)
 
 
 def recipe_from(data: Mapping[str, Any], **overrides: Any) -> Recipe:
@@ -256,16 +248,16 @@ def recipe_from(data: Mapping[str, Any], **overrides: Any) -> Recipe:
         >>> recipe_from({"task": "reviews"}, **{"prior.lam": "1e-5"}).prior.lam
         1e-05
     """
-    nested = _copy(data)
+    nested = deep_copy(data)
     for key, value in overrides.items():
         *parents, last = key.split(".")
         place = nested
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise RecipeError(f"{key}: {parent} holds a value, not keys{_nearest(parent, _keys(Recipe))}")
+                raise RecipeError(f"{key}: {parent} holds a value, not keys{did_you_mean(parent, dotted_keys(Recipe))}")
         place[last] = value
-    return _build(Recipe, nested, "")
+    return build(Recipe, nested)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -282,81 +274,3 @@ def parse_override(text: str) -> tuple[str, Any]:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
         raise RecipeError(f"--set {text!r}: the value is not YAML; quote it") from None
-
-
-def _copy(data: Any) -> Any:
-    return {key: _copy(value) for key, value in data.items()} if isinstance(data, Mapping) else data
-
-
-def _keys(kind: type, prefix: str = "") -> list[str]:
-    """All dotted keys of a settings class."""
-    keys = []
-    for name, hint in typing.get_type_hints(kind).items():
-        keys += _keys(hint, f"{prefix}{name}.") if is_dataclass(hint) else [f"{prefix}{name}"]
-    return keys
-
-
-def _nearest(word: str, known: typing.Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-
-
-def _build(kind: type[T], data: Mapping[Any, Any], prefix: str) -> T:
-    """Make a settings class from nested data, refusing unknown keys and values of another type."""
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    values = {}
-    for key, value in data.items():
-        if key not in names:
-            raise RecipeError(f"{prefix}{key}={value!r}: there is no such key{_nearest(f'{prefix}{key}', _keys(Recipe))}")
-        values[key] = _convert(hints[key], value, f"{prefix}{key}")
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any, key: str) -> Any:
-    if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"{key}={value!r} must hold keys: {', '.join(_keys(hint))}")  # type: ignore[arg-type]
-        return _build(hint, value, f"{key}.")  # type: ignore[arg-type]
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for option in options:
-        converted = _as_type(option, value)
-        if converted is not _MISFIT:
-            return converted
-    wanted = " or ".join(_describe(option) for option in options)
-    raise RecipeError(f"{key}={value!r} must be {wanted}, not {type(value).__name__}")
-
-
-_MISFIT = object()
-
-
-def _as_type(option: Any, value: Any) -> Any:
-    """`value` as the type `option`, or _MISFIT. YAML reads 1e-5 as text, so text that is a number counts as one."""
-    if option is types.NoneType:
-        return None if value is None else _MISFIT
-    if typing.get_origin(option) is Literal:
-        return value if value in typing.get_args(option) else _MISFIT
-    if option is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            return _MISFIT
-    if option is int and isinstance(value, bool):
-        return _MISFIT
-    if typing.get_origin(option) is list:
-        items = [value] if isinstance(value, str) else value
-        return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else _MISFIT
-    plain = typing.get_origin(option) or option
-    return value if isinstance(value, plain) else _MISFIT
-
-
-def _describe(option: Any) -> str:
-    if option is types.NoneType:
-        return "null"
-    if typing.get_origin(option) is Literal:
-        return "one of " + ", ".join(typing.get_args(option))
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-    return names.get(option, str(option).replace("typing.", ""))
-
-

@@ -24,7 +24,8 @@ from mgpp.runs import Run, RunWriter, load_run
 from mgpp.training.packages import MINILM, sha256
 from mgpp.training.progress import ProgressBar
 from mgpp.training.provenance import native_bf16, provenance
-from mgpp.training.recipes import Recipe, RecipeError, _nearest
+from mgpp.training.recipes import Recipe
+from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS
 from mgpp.training.tasks.text_classification import TextClassification
 
@@ -101,7 +102,7 @@ def locate_model(name: str) -> tuple[str, str | None]:
 def load_task(recipe: Recipe, source: str) -> TextClassification:
     """The recipe's task, tokenized for its model."""
     if recipe.task not in TASKS:
-        raise RecipeError(f"task={recipe.task!r} is unknown{_nearest(recipe.task, TASKS)}")
+        raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
     return TASKS[recipe.task](AutoTokenizer.from_pretrained(source), recipe.max_length)
 
 
@@ -136,7 +137,7 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArgu
     known = {f.name for f in fields(TrainingArguments)}
     for key in recipe.trainer:
         if key not in known:
-            raise RecipeError(f"trainer.{key} is no argument of the Trainer{_nearest(key, sorted(known))}")
+            raise RecipeError(f"trainer.{key} is no argument of the Trainer{did_you_mean(key, sorted(known))}")
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "max_steps": steps,

@@ -1,0 +1,62 @@
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from mgpp.cli import main
+
+
+def call(*words):
+    return CliRunner().invoke(main, words)
+
+
+def test_train_runs_and_figures_together(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = [f"--set=model={tiny_recipe.model}", "--set=max_steps=12", "--set=threads=1", "--set=precision=fp32"]
+    for method in ("mgpp", "l2"):
+        done = call("train", "reviews-quick", *settings, f"--set=method={method}", "--quiet")
+        assert done.exit_code == 0, done.output
+        assert "accuracy" in done.output
+    table = call("runs").output
+    assert "reviews-quick-mgpp-0.9-seed0 finished" in table
+    done = call("figures")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "figures" / "figure_2.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "reviews", "--set", "prior.lamm=1"], "did you mean 'prior.lam'"),
+        (["train", "reviews", "--set", "prior.lam=1.5"], "lam=1.5"),
+        (["train", "reviews", "--set", "seed"], "must have the form key=value"),
+        (["train", "reviws"], "did you mean 'reviews'"),
+        (["runs", "nowhere"], "nowhere is not a folder"),
+        (["figures", "--runs", "nowhere"], "nowhere is not a folder"),
+    ],
+)
+def test_errors_are_one_line_for_people(words, message):
+    done = call(*words)
+    assert done.exit_code == 1
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+def test_errors_of_plain_python_types_from_the_toolkit_are_for_people_too(tmp_path):
+    done = call("train", "reviews-quick", "--set", "targets.include=[nonsense]", "--out", str(tmp_path / "x"))
+    assert done.exit_code == 1
+    assert "matches no parameter" in done.output
+
+
+def test_an_empty_folder_of_runs(tmp_path):
+    assert "no runs in" in call("runs", str(tmp_path)).output
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom mgpp.cli import main\n"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,58 @@
+import hashlib
+
+import matplotlib as mpl
+import pytest
+from mgpp import figure_1, figure_2, figure_a1, load_runs, save_figure
+from mgpp.analysis import style
+from mgpp.analysis.figures import FAMILIES, PAPER_PRIOR, comparable, render_all
+
+
+def test_figure_1_has_the_papers_prior_and_a_zoom():
+    figure = figure_1()
+    wide, close = figure.axes
+    assert [text.get_text() for text in close.get_legend().get_texts()] == ["L0", "L1", "L2", "MGP", "±τ = 0.002"]
+    assert close.get_xlim()[1] == pytest.approx(3 * PAPER_PRIOR.threshold)
+    assert wide.get_xlim() == (-0.5, 0.5)
+    assert figure.get_figwidth() == style.PAGE_WIDTH
+
+
+def test_figure_a1_varies_one_hyperparameter_a_panel():
+    for ax, values in zip(figure_a1().axes, FAMILIES.values(), strict=True):
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"{value:g}" for value in values]
+        assert ax.get_xscale() == "log"
+
+
+def test_figure_2_draws_every_seed(tiny_runs_folder):
+    left, right = figure_2(load_runs(tiny_runs_folder)).axes
+    for ax in (left, right):
+        labels = [line.get_label() for line in ax.lines]
+        assert (labels.count("MGPP"), labels.count("L2")) == (2, 1)
+
+
+def test_only_comparable_runs_are_compared(tiny_runs_folder):
+    runs = comparable(load_runs(tiny_runs_folder), ("mgpp", "l2"))
+    assert [(run.method, run.seed) for run in runs] == [("mgpp", 0), ("mgpp", 1), ("l2", 0)]
+    with pytest.raises(ValueError, match="no sparsity has a finished run of each of mgpp, l1"):
+        comparable(load_runs(tiny_runs_folder), ("mgpp", "l1"))
+
+
+def test_rendering_twice_gives_the_same_bytes(tiny_runs_folder, tmp_path):
+    hashes = []
+    for name in ("a", "b"):
+        paths = render_all(tiny_runs_folder, tmp_path / name)
+        hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
+    assert hashes[0] == hashes[1]
+    assert set(hashes[0]) == {f"figure_{stem}.{kind}" for stem in ("1", "2", "a1") for kind in ("pdf", "png")}
+
+
+def test_fonts_are_embedded_and_files_carry_no_date(tmp_path):
+    pdf, png = save_figure(figure_1(), "figure", tmp_path)
+    assert b"/FontFile2" in pdf.read_bytes()
+    assert b"CreationDate" not in pdf.read_bytes()
+    assert b"Software" not in png.read_bytes()
+
+
+def test_the_style_does_not_leak():
+    before = dict(mpl.rcParams)
+    figure_1()
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,68 @@
+"""The rules of the house: who may import whom, and that importing costs nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import mgpp
+import pytest
+
+PACKAGE = Path(mgpp.__file__).parent
+MAY_IMPORT = {
+    "prior": set(),
+    "runs": set(),
+    "pruning": {"prior"},
+    "training": {"prior", "pruning", "runs"},
+    "analysis": {"prior", "runs"},
+    "cli": {"prior", "pruning", "training", "analysis", "runs"},
+}
+# torch and everything heavy stay out of these
+LIGHT = {"prior": {"torch", "transformers"}, "runs": {"torch", "transformers"}, "analysis": {"torch", "transformers"}}
+
+
+def part_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Full names of all modules that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_parts_import_only_what_they_may(path):
+    part = part_of(path)
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "mgpp":
+            assert rest.split(".")[0] in MAY_IMPORT[part] | {part}, f"{part} imports {name}"
+        assert top not in LIGHT.get(part, set()), f"{part} imports {name}"
+
+
+def test_every_public_name_exists():
+    assert all(getattr(mgpp, name) is not None for name in mgpp.__all__)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = (
+        "import sys, mgpp\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_function_has_a_docstring():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"

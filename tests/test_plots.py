@@ -1,0 +1,105 @@
+import numpy as np
+import pandas as pd
+import pytest
+from mgpp import L0, L1, L2, MixtureGaussianPrior
+from mgpp.analysis import plots, style
+
+PRIOR = MixtureGaussianPrior(1e-6, 1e-7, 0.1)
+
+
+def lines_by_label(ax):
+    return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+
+
+def test_penalties_are_one_at_the_reference_and_zero_at_zero():
+    ax = plots.plot_penalties([L1(3.0), L2(7.0), PRIOR], limit=0.5, reference=0.25)
+    for penalty in (L1(3.0), L2(7.0), PRIOR):
+        line = lines_by_label(ax)[penalty.label]
+        x, y = line.get_data()
+        assert np.interp(0.25, x, y) == pytest.approx(1, abs=1e-3)
+        assert y[x == 0] == pytest.approx(0, abs=1e-12)
+        assert line.get_color() == style.PENALTY_COLORS[penalty.label]
+
+
+def test_the_jump_of_l0_is_no_line():
+    ax = plots.plot_penalties([L0()])
+    x, y = lines_by_label(ax)["L0"].get_data()
+    assert np.isnan(y[x == 0]).all()
+    assert (y[x != 0] == 1).all()
+
+
+def test_the_prior_threshold_is_marked_where_it_is():
+    ax = plots.plot_penalties([PRIOR], limit=0.01)
+    before = len(ax.lines)
+    plots.mark_prior_threshold(PRIOR, ax=ax)
+    assert [line.get_xdata()[0] for line in ax.lines[before:]] == [-PRIOR.threshold, PRIOR.threshold]
+    plots.mark_prior_threshold(L2(), ax=ax)
+    assert len(ax.lines) == before + 2
+
+
+def test_a_family_has_a_curve_and_a_dot_for_each_value():
+    values = (1e-8, 1e-4, 1 - 1e-9)  # the last has no threshold
+    ax = plots.plot_prior_family(PRIOR, "lam", values)
+    curves = [line for line in ax.lines if len(line.get_xdata()) > 1]
+    dots = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
+    assert [line.get_label() for line in curves] == [f"{value:g}" for value in values]
+    assert dots == [MixtureGaussianPrior(value, 1e-7, 0.1).threshold for value in values[:2]]
+    assert ax.get_legend().get_title().get_text() == "λ"
+
+
+def histogram():
+    """Two lobes around zero with a gap between."""
+    return pd.DataFrame(
+        {
+            "step": [5] * 5,
+            "left": [-0.2, -0.1, 0.0, 0.1, 0.2],
+            "right": [-0.1, -0.05, 0.0, 0.2, 0.4],
+            "count": [10, 5, 1000, 20, 5],
+        }
+    )
+
+
+def test_the_density_leaves_zeros_out_and_integrates_to_one():
+    bins = plots.remaining_density(histogram())
+    assert bins["count"].sum() == 40
+    assert (bins["density"] * (bins["right"] - bins["left"])).sum() == pytest.approx(1)
+
+
+def test_the_outline_falls_to_zero_in_the_gap():
+    x, y = plots._steps_of(plots.remaining_density(histogram()))
+    inside_gap = y[(x > -0.05) & (x < 0.1)]
+    assert (inside_gap == 0).all()
+    assert np.interp(0.0, x, y) == 0
+    assert np.trapezoid(y, x) == pytest.approx(1)
+
+
+def test_thresholds_are_the_logged_ones(tiny_runs_folder, tiny_run):
+    from mgpp import load_runs
+
+    runs = [run for run in load_runs(tiny_runs_folder) if run.method in ("mgpp", "l2")]
+    ax = plots.plot_thresholds(runs)
+    curves = [line for line in ax.lines if line.get_label() in ("MGPP", "L2")]
+    assert len(curves) == 3  # two seeds of MGPP, one of L2
+    expected = tiny_run.metrics.dropna(subset=["pruning_threshold"])
+    mgpp = next(line for line in curves if line.get_label() == "MGPP")
+    np.testing.assert_array_equal(mgpp.get_xdata(), expected["step"])
+    np.testing.assert_array_equal(mgpp.get_ydata(), expected["pruning_threshold"])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["L2", "MGPP"]
+    assert {text.get_text() for text in ax.texts} == {"warm-up", "pruning", "frozen"}
+    assert {3, 21} <= {line.get_xdata()[0] for line in ax.lines}
+
+
+def test_sparsity_by_layer_shows_the_logged_shares(tiny_run):
+    ax = plots.plot_sparsity_by_layer(tiny_run)
+    last = tiny_run.layers[tiny_run.layers["step"] == 29]
+    shown = sorted(float(text.get_text()) for text in ax.texts)
+    np.testing.assert_allclose(shown, sorted(last["sparsity"].round(3)))
+
+
+def test_trajectories_tell_kept_from_pruned(tiny_run):
+    ax = plots.plot_trajectories(tiny_run)
+    for line in ax.lines:
+        if line.get_color() == style.SPIKE:
+            assert line.get_ydata()[-1] == 0
+        if line.get_color() == style.SLAB:
+            assert line.get_ydata()[-1] != 0

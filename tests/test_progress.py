@@ -1,0 +1,12 @@
+from mgpp.training.progress import ProgressBar
+
+
+def test_the_bar_keeps_the_newest_values(capsys):
+    with ProgressBar(10, "a run", visible=True) as bar:
+        bar.show({"loss": 0.5, "sparsity": 0.25, "pruning_threshold": None, "eval_accuracy": 0.75})
+        bar.show({"loss": 0.25, "sparsity": 0.5, "pruning_threshold": 0.125})
+        for _ in range(10):
+            bar.callback.on_step_end(None, None, None)
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert "a run: 100%" in shown
+    assert "loss=0.25, sparsity=0.5, accuracy=0.75, threshold=0.125" in shown

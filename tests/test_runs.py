@@ -1,0 +1,147 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from mgpp import RunError, RunWriter, load_run, load_runs
+from mgpp.runs import METRICS_COLUMNS, summary
+
+
+def rows(step):
+    return pd.DataFrame({"step": [step, step], "name": ["a", "b"], "sparsity": [0.1, 0.2]})
+
+
+def test_what_is_written_is_read(tmp_path):
+    with RunWriter(tmp_path / "run", {"recipe": {"method": "l2", "seed": 3, "sparsity": {"final": 0.9}}}) as writer:
+        for step in (0, 10):
+            writer.metrics(
+                {"step": step, "loss": np.float32(0.5), "pruning_threshold": float("nan"), "eval_accuracy": 1}
+            )
+            writer.part("layers", step, rows(step))
+        writer.update(final={"accuracy": 0.8})
+    run = load_run(tmp_path / "run")
+    assert (run.status, run.method, run.seed, run.sparsity, run.final) == ("finished", "l2", 3, 0.9, {"accuracy": 0.8})
+    assert list(run.metrics.columns) == [*METRICS_COLUMNS, "eval_accuracy"]
+    assert run.metrics["step"].tolist() == [0, 10]
+    assert run.metrics["pruning_threshold"].isna().all()
+    pd.testing.assert_frame_equal(run.layers, pd.concat([rows(0), rows(10)], ignore_index=True))
+    assert run.weights.empty
+    assert [path.name for path in (tmp_path / "run" / "layers.parquet").iterdir()] == ["00000000-00000010.parquet"]
+
+
+def test_a_run_can_be_read_while_it_is_written(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+        writer.part("weights", 0, rows(0))
+        run = load_run(tmp_path / "run")
+        assert (run.status, len(run.metrics), len(run.weights)) == ("running", 1, 2)
+
+
+def test_a_failed_run_keeps_its_log_and_says_why(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+        raise ZeroDivisionError("too much")
+    run = load_run(tmp_path / "run")
+    assert (run.status, run.info["error"], len(run.metrics)) == ("failed", "ZeroDivisionError: too much", 1)
+
+
+def test_a_row_cut_off_in_the_middle_is_left_out_with_a_warning(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0, "loss": 0.5})
+        writer.metrics({"step": 1, "loss": 0.25})
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_text(path.read_text()[:-8])
+    with pytest.warns(UserWarning, match="the last row was cut off"):
+        assert load_run(tmp_path / "run").metrics["loss"].tolist() == [0.5]
+
+
+def test_a_broken_row_before_the_last_is_an_error(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_text("not a row\n" + path.read_text())
+    with pytest.raises(RunError, match="line 1 is not a row of metrics: 'not a row'"):
+        _ = load_run(tmp_path / "run").metrics
+
+
+def test_joining_that_was_interrupted_counts_nothing_twice(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        for step in (0, 10, 20):
+            writer.part("layers", step, rows(step))
+        joined = pd.concat([rows(0), rows(10), rows(20)], ignore_index=True)
+        writer._write_part("layers", 0, 20, joined)  # the single parts are still there
+        pd.testing.assert_frame_equal(load_run(tmp_path / "run").layers, joined)
+        (tmp_path / "run" / "layers.parquet" / ".00000030-00000030.parquet.tmp").write_bytes(b"half a file")
+    pd.testing.assert_frame_equal(load_run(tmp_path / "run").layers, joined)
+
+
+def test_a_folder_that_holds_another_run_is_refused(tmp_path):
+    with RunWriter(tmp_path / "run", {"name": "first"}) as writer:
+        writer.metrics({"step": 0})
+    with pytest.raises(RunError, match="holds another run"):
+        RunWriter(tmp_path / "run")
+    assert load_run(tmp_path / "run").info["name"] == "first"
+    with RunWriter(tmp_path / "run", {"name": "second"}, replace=True):
+        pass
+    assert load_run(tmp_path / "run").info["name"] == "second"
+    assert load_run(tmp_path / "run").metrics.empty
+
+
+def test_a_folder_with_other_files_is_never_deleted(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for replace in (False, True):
+        with pytest.raises(RunError, match="is not an empty folder"):
+            RunWriter(tmp_path, replace=replace)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "is not readable"), ("[]", "does not describe a run"), ('{"status": "running", "format": 99}', "format 99")],
+)
+def test_foreign_folders(tmp_path, text, words):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=words):
+        load_run(tmp_path)
+
+
+def test_missing_folders(tmp_path):
+    with pytest.raises(RunError, match="holds no run"):
+        load_run(tmp_path)
+    with pytest.raises(RunError, match="is not a folder"):
+        load_runs(tmp_path / "nowhere")
+    assert load_runs(tmp_path) == []
+    assert summary([]).empty
+
+
+def test_summary(tmp_path):
+    for name in ("b", "a"):
+        with RunWriter(tmp_path / name, {"recipe": {"method": "gmp", "seed": 1, "sparsity": {"final": 0.5}}}) as writer:
+            writer.update(final={"accuracy": 0.75, "accuracy_se": 0.01})
+    table = summary(load_runs(tmp_path))
+    assert table["name"].tolist() == ["a", "b"]
+    assert table.loc[0, ["method", "sparsity", "accuracy"]].tolist() == ["gmp", 0.5, 0.75]
+
+
+def test_unknown_frames_are_refused(tmp_path):
+    with RunWriter(tmp_path / "run") as writer, pytest.raises(RunError, match="frame='biases'"):
+        writer.part("biases", 0, rows(0))
+
+
+def test_reading_needs_no_torch(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        f"import mgpp; print(len(mgpp.load_run({str(tmp_path / 'run')!r}).metrics))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+
+
+def test_run_json_is_plain_json(tmp_path):
+    with RunWriter(tmp_path / "run", {"number": np.int64(3), "folder": tmp_path}):
+        pass
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["number"] == 3

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+from mgpp import load_runs
+from mgpp.analysis.tables import TABLES, between_markers, results, results_markdown, write_tables
+from mgpp.runs import Run
+
+ROOT = Path(__file__).parents[1]
+
+
+def fake(method, seed, accuracy, sparsity=0.9):
+    recipe = {"method": method, "seed": seed, "sparsity": {"final": sparsity}}
+    info = {"status": "finished", "recipe": recipe, "final": {"accuracy": accuracy, "accuracy_se": 0.01}}
+    return Run(Path(f"{method}-{seed}"), info)
+
+
+def test_means_and_standard_errors_by_hand():
+    table = results([fake("l2", 0, 0.8), fake("l2", 1, 0.7), fake("mgpp", 0, 0.9), fake("dense", 0, 0.95)])
+    assert table["method"].tolist() == ["dense", "mgpp", "l2"]
+    l2 = table[table["method"] == "l2"].iloc[0]
+    assert l2["mean"] == pytest.approx(0.75)
+    assert l2["se"] == pytest.approx(0.05)  # sd 0.0707 / sqrt 2
+    text = results_markdown([fake("l2", 0, 0.8), fake("l2", 1, 0.7)])
+    assert "| 0.9 | L2 | 75.0 ± 5.0 | 2 | 1.0 |" in text
+
+
+def test_missing_markers_are_an_error():
+    with pytest.raises(ValueError, match="<!-- results -->"):
+        between_markers("no markers", "results", "")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_committed_tables_come_from_the_committed_runs(name):
+    file, folder, render = TABLES[name]
+    assert render(load_runs(ROOT / folder)) in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_all_tables_are_written(tmp_path):
+    (tmp_path / "data").mkdir()
+    for folder in ("runs", "tuning"):
+        (tmp_path / "data" / folder).mkdir()
+    (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->")
+    (tmp_path / "data" / "README.md").write_text("<!-- tuning -->\n<!-- /tuning -->")
+    write_tables(tmp_path)
+    assert "| sparsity | method |" in (tmp_path / "README.md").read_text()

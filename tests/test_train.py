@@ -1,0 +1,142 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from mgpp import Pruner, PruningCallback, RecipeError, RunError, load_recipe, load_run, prunable_weights, train
+from mgpp.pruning.methods import METHODS
+from mgpp.training.packages import MINILM, PackagedFile, PackagedFileError
+from mgpp.training.tasks import reviews
+from mgpp.training.train import count_steps, load_task, training_arguments
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
+
+
+def weights_of(run):
+    return load_file(run.checkpoint / "model.safetensors")
+
+
+def test_the_log_tells_the_run(tiny_run, tiny_recipe):
+    info = tiny_run.info
+    assert tiny_run.status == "finished"
+    assert info["seed"] == 0
+    assert info["versions"]["torch"] == torch.__version__
+    assert set(info["git"] or {"commit", "changed"}) == {"commit", "changed"}
+    assert all(info["sha256"].values())
+    assert info["steps"] == {"total": 30, "begin": 3, "end": 21}
+    assert info["targets"]["count"] == 2 * (4 * 32 * 32 + 2 * 32 * 64)
+    assert info["device"]["threads"] == 1
+    metrics = tiny_run.metrics
+    assert metrics["step"].tolist() == [3, 8, 13, 18, 21, 23, 28, 29]
+    assert metrics["loss"].notna().all()
+    assert metrics["phase"].tolist() == ["pruning"] * 4 + ["frozen"] * 4
+    after_events = metrics[metrics["step"].isin([3, 13]) | (metrics["phase"] == "frozen")]
+    assert (after_events["sparsity"] - after_events["sparsity_target"]).abs().max() < 1e-4
+    assert (metrics.set_index("step")["sparsity"][[8, 18]] < 0.01).all()  # between events, weights regrow
+    assert metrics.set_index("step")["eval_accuracy"].notna()[[3, 13, 23, 29]].all()
+    assert metrics["learning_rate"].iloc[-1] == pytest.approx(1e-5, rel=0.5)
+    assert len(tiny_run.layers) == 8 * 12
+    assert (tiny_run.weights.groupby("step")["count"].sum() == info["targets"]["count"]).all()
+    assert (tiny_run.trajectories.groupby("step").size() == 20).all()
+
+
+def test_the_checkpoint_is_as_sparse_and_as_accurate_as_logged(tiny_run, tiny_recipe):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_run.checkpoint)
+    zeros = sum(int((weight == 0).sum()) for weight in prunable_weights(model).values())
+    assert zeros == tiny_run.final["zeros"] == round(0.9 * tiny_run.info["targets"]["count"])
+    task = reviews.load(AutoTokenizer.from_pretrained(tiny_run.checkpoint), tiny_recipe.max_length)
+    assert task.evaluate(model, "test")["accuracy"] == tiny_run.final["accuracy"]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tiny_run, tiny_recipe, tiny_runs_folder, tmp_path):
+    again = train(tiny_recipe, tmp_path / "again", progress=False)
+    first, second = weights_of(tiny_run), weights_of(again)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    timeless = ["step", "loss", "pruning_threshold", "eval_accuracy", "regrown", "mask_churn"]
+    assert again.metrics[timeless].equals(tiny_run.metrics[timeless])
+    other = weights_of(load_run(tiny_runs_folder / "reviews-quick-mgpp-0.9-seed1"))
+    assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+
+
+def test_observing_changes_no_bit_of_the_training(tiny_run, tiny_recipe, tmp_path):
+    """The same training by hand, without observer, evaluation, progress bar and log."""
+    task = load_task(tiny_recipe, tiny_recipe.model)
+    arguments = training_arguments(tiny_recipe, tmp_path, 30)
+    torch.manual_seed(123)
+    from transformers import set_seed
+
+    set_seed(tiny_recipe.seed)
+    model = task.load_model(tiny_recipe.model)
+    schedule = tiny_recipe.schedule(30)
+    penalty = METHODS["mgpp"].build(tiny_recipe.section(), schedule.begin_step, schedule.end_step)
+    n = len(task.splits["train"])
+    pruner = Pruner(prunable_weights(model), sparsity=schedule, penalty=penalty, n_train=n, interval=10)
+    Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=task.splits["train"],
+        data_collator=task.collate,
+        callbacks=[PruningCallback(pruner)],
+    ).train()
+    logged, plain = weights_of(tiny_run), model.state_dict()
+    assert all(torch.equal(logged[name], plain[name]) for name in logged)
+
+
+def test_a_dense_run_has_no_zeros(tiny_runs_folder):
+    run = load_run(tiny_runs_folder / "reviews-quick-dense-seed0")
+    assert (run.final["zeros"], run.sparsity) == (0, 0.0)
+
+
+def test_a_method_without_prior_logs_no_prior(tiny_runs_folder):
+    metrics = load_run(tiny_runs_folder / "reviews-quick-l2-0.9-seed0").metrics
+    assert metrics[["lam", "spike_var", "slab_var", "prior_threshold", "spike_fraction"]].isna().all().all()
+
+
+def test_the_packaged_model_trains(tmp_path):
+    """Two steps of the real MiniLM: 10,616,832 targets."""
+    recipe = load_recipe(
+        "reviews", max_steps=3, batch_size=2, max_length=12, precision="fp32", **{"log.evaluate_every": 10_000}
+    )
+    recipe = replace(recipe, save_model=False)
+    run = train(recipe, tmp_path / "run", progress=False)
+    assert run.info["targets"]["count"] == 10_616_832
+    assert run.final["zeros"] == round(0.95 * 10_616_832)
+    assert not run.checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"task": "review"}, "task='review' is unknown; did you mean 'reviews'"),
+        ({"sparsity.warmup": 25}, "leave no step of 30 to prune in"),
+        (
+            {"trainer.max_gradnorm": 1},
+            "trainer.max_gradnorm is no argument of the Trainer; did you mean 'max_grad_norm'",
+        ),
+        ({"targets.include": ["nonsense"]}, "include='nonsense' matches no parameter"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny_recipe, tmp_path, overrides, words):
+    from mgpp.training.recipes import recipe_from
+
+    recipe = recipe_from(tiny_recipe.as_dict(), **overrides)
+    with pytest.raises((RecipeError, ValueError), match=words):
+        train(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_another_run_is_refused_before_training(tiny_recipe, tiny_run):
+    with pytest.raises(RunError, match="holds another run"):
+        train(tiny_recipe, tiny_run.folder, progress=False)
+    assert load_run(tiny_run.folder).status == "finished"
+
+
+def test_a_corrupted_data_package_is_refused(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(reviews, "REVIEWS", PackagedFile(MINILM.package, MINILM.path, "0" * 64))
+    with pytest.raises(PackagedFileError, match="run: python -m pip install"):
+        train(tiny_recipe, tmp_path / "run", progress=False)
+
+
+def test_steps_are_counted_as_the_trainer_counts_them(tiny_recipe):
+    recipe = replace(tiny_recipe, max_steps=None, epochs=2.0, batch_size=32)
+    assert count_steps(recipe, 100) == 8
+    assert count_steps(replace(recipe, trainer={"gradient_accumulation_steps": 3}), 100) == 4

@@ -1,0 +1,105 @@
+"""Strict building of settings: nested data into frozen dataclasses, refusing unknown keys and ill-typed values."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
+from typing import Any, Literal
+
+T = typing.TypeVar("T")
+
+
+class RecipeError(ValueError):
+    """A recipe is wrong; the message names the key, the value and the way out."""
+
+
+def deep_copy(data: Any) -> Any:
+    """Nested mappings as fresh dictionaries."""
+    return {key: deep_copy(value) for key, value in data.items()} if isinstance(data, Mapping) else data
+
+
+def dotted_keys(kind: Any, prefix: str = "") -> list[str]:
+    """All dotted keys of a settings class."""
+    keys = []
+    for name, hint in typing.get_type_hints(kind).items():
+        keys += dotted_keys(hint, f"{prefix}{name}.") if is_dataclass(hint) else [f"{prefix}{name}"]
+    return keys
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest of the known words, or all of them.
+
+    Example:
+        >>> did_you_mean("sede", ["seed", "epochs"])
+        "; did you mean 'seed'?"
+    """
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+
+
+def build(kind: type[T], data: Mapping[Any, Any]) -> T:
+    """Make a frozen dataclass, with dataclasses inside it, from nested data.
+
+    Raises:
+        RecipeError: if a key is unknown, with the nearest one, or a value has the wrong type.
+    """
+    return _build(kind, data, "", dotted_keys(kind))
+
+
+def _build(kind: Any, data: Mapping[Any, Any], prefix: str, known: list[str]) -> Any:
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            raise RecipeError(f"{name}={value!r}: there is no such key{did_you_mean(name, known)}")
+        values[key] = _convert(hints[key], value, name, known)
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, key: str, known: list[str]) -> Any:
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{key}={value!r} must hold keys: {', '.join(dotted_keys(hint))}")
+        return _build(hint, value, f"{key}.", known)
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        converted = _as_type(option, value)
+        if converted is not _MISFIT:
+            return converted
+    wanted = " or ".join(_describe(option) for option in options)
+    raise RecipeError(f"{key}={value!r} must be {wanted}, not {type(value).__name__}")
+
+
+_MISFIT = object()
+
+
+def _as_type(option: Any, value: Any) -> Any:
+    """`value` as the type `option`, or _MISFIT. YAML reads 1e-5 as text, so text that is a number counts as one."""
+    if option is types.NoneType:
+        return None if value is None else _MISFIT
+    if typing.get_origin(option) is Literal:
+        return value if value in typing.get_args(option) else _MISFIT
+    if option is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            return _MISFIT
+    if option is int and isinstance(value, bool):
+        return _MISFIT
+    if typing.get_origin(option) is list:
+        items = [value] if isinstance(value, str) else value
+        return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else _MISFIT
+    plain = typing.get_origin(option) or option
+    return value if isinstance(value, plain) else _MISFIT
+
+
+def _describe(option: Any) -> str:
+    if option is types.NoneType:
+        return "null"
+    if typing.get_origin(option) is Literal:
+        return "one of " + ", ".join(typing.get_args(option))
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+    return names.get(option, str(option).replace("typing.", ""))
