@@ -45,8 +45,9 @@ train: env
 figures: env
 	@$(BIN)/mgpp figures
 
+# encrypting the channel to the kernel also spares its warning about the lack of it
 notebooks: env
-	@$(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace notebooks/*.ipynb
+	@$(BIN)/jupyter nbconvert --log-level=WARN --ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=required --to notebook --execute --inplace notebooks/*.ipynb
 
 # the result tables of README.md and data/README.md, written between their markers
 tables: env

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
@@ -79,7 +80,7 @@ def figure_2(runs: Iterable[Run], methods: Iterable[str] = ("mgpp", "l2")) -> Fi
         figure, (left, right) = plt.subplots(1, 2, figsize=(style.PAGE_WIDTH, 2.6))
         plot_remaining_weights(chosen, ax=left)
         plot_thresholds(chosen, ax=right)
-        left.set_title(f"(a) remaining weights at sparsity {chosen[0].sparsity:g}")
+        left.set_title(f"(a) remaining weights at sparsity {chosen[0].sparsity:g}", pad=14)
         right.set_title("(b) pruning threshold", pad=14)
     return figure
 
@@ -102,7 +103,7 @@ def save_figure(figure: Figure, stem: str, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{stem}.pdf", folder / f"{stem}.png"]
-    with style.paper_style():
+    with mpl.rc_context(style.FILE_SETTINGS):
         figure.savefig(paths[0], metadata={"CreationDate": None, "Creator": None, "Producer": None})
         figure.savefig(paths[1], metadata={"Software": None})
     plt.close(figure)

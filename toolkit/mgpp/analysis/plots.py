@@ -107,7 +107,7 @@ def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.Data
     return bins.sort_values("left", ignore_index=True)
 
 
-def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes | None = None, limit: float = 0.4, **line: Any) -> Axes:
+def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes | None = None, limit: float = 0.3, **line: Any) -> Axes:
     """Density of the remaining nonzero weights at the last logged step, a line a run, coloured by method."""
     ax = ax or plt.figure().subplots()
     for run in runs:
@@ -165,7 +165,7 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes | None = None, **heatmap: Any) 
     table = last.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
     options: dict[str, Any] = {"annot": True, "fmt": ".3f", "cmap": "cividis", "cbar_kws": {"label": "sparsity"}}
     sns.heatmap(table, ax=ax, **options | heatmap)
-    ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in table.columns], rotation=0)
+    ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in table.columns], rotation=0, fontsize=7)
     ax.set(xlabel="", ylabel="layer", title=_label(run))
     return ax
 
@@ -181,7 +181,8 @@ def plot_trajectories(run: Run, *, ax: Axes | None = None, count: int = 40, **li
         lines = ax.plot(table.index, table[chosen].to_numpy(), color=color, **options | line)
         if lines:
             lines[0].set_label(label)
-    ax.set(xlabel="training step", ylabel="weight θ", title=_label(run))
+    ax.set(xlabel="training step", ylabel="weight θ")
+    ax.set_title(_label(run), pad=14)  # above the phases' names
     ax.legend()
     return mark_phases(run, ax=ax)
 

@@ -38,10 +38,9 @@ _RC: dict[Any, Any] = {
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.2,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # TrueType: text stays text, and publishers accept it
-    "svg.hashsalt": "mgpp",
 }
+# how any figure becomes a file; TrueType: text stays text, and publishers accept it
+FILE_SETTINGS: dict[Any, Any] = {"savefig.dpi": 200, "pdf.fonttype": 42}
 
 
 def paper_style() -> AbstractContextManager[None]:
@@ -52,7 +51,7 @@ def paper_style() -> AbstractContextManager[None]:
         ...     mpl.rcParams["font.size"]
         8.0
     """
-    return mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **_RC})
+    return mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **_RC, **FILE_SETTINGS})
 
 
 def shades(count: int) -> list[Any]:

@@ -50,8 +50,8 @@ def _result_dtype(xp: Any, w: Array) -> Any:
 
 
 def sigmoid(xp: Any, a: Array) -> Array:
-    """1 / (1 + exp(-a)) without overflow: torch's own, which is fused and stable; exp(700) is finite in float64."""
-    return xp.sigmoid(a) if hasattr(xp, "sigmoid") else 1 / (1 + xp.exp(xp.clip(-a, None, 700.0)))
+    """1 / (1 + exp(-a)) without overflow; torch has its own, which is fused."""
+    return xp.sigmoid(a) if hasattr(xp, "sigmoid") else xp.exp(xp.clip(a, None, 0.0)) / (1 + xp.exp(-xp.abs(a)))
 
 
 def check_number(owner: str, field: str, value: Any, low: float, high: float, hint: str) -> float:
