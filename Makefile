@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce train figures notebooks tables lab test lint bench clean
+.PHONY: env reproduce train figures notebooks tables lab test lint clean
 
 env: .venv/.installed .venv/.packages
 

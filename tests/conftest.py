@@ -9,11 +9,17 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from hypothesis import settings
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
 from mgpp.runs import load_run
 from mgpp.training.packages import MINILM
 from mgpp.training.recipes import Recipe, load_recipe
 from mgpp.training.train import train
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+# no deadline: a slow machine is no failure; in CI the same examples every time
+settings.register_profile("mgpp", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("mgpp")
 
 
 @pytest.fixture(autouse=True)

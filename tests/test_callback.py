@@ -1,10 +1,11 @@
 import pytest
 import torch
-from mgpp import L2, CubicSparsity, Pruner, PruningCallback
-from mgpp.pruning.callback import unscale_
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from mgpp import L2, CubicSparsity, Pruner, PruningCallback
+from mgpp.pruning.callback import unscale_
 
 SCHEDULE = CubicSparsity(0.1, 0.8, begin_step=2, end_step=7)
 

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+
 from mgpp.cli import main
 
 

@@ -2,6 +2,7 @@ import hashlib
 
 import matplotlib as mpl
 import pytest
+
 from mgpp import figure_1, figure_2, figure_a1, load_runs, save_figure
 from mgpp.analysis import style
 from mgpp.analysis.figures import FAMILIES, PAPER_PRIOR, comparable, render_all

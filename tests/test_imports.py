@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mgpp
 import pytest
+
+import mgpp
 
 PACKAGE = Path(mgpp.__file__).parent
 MAY_IMPORT = {

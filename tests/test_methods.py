@@ -1,4 +1,5 @@
 import pytest
+
 from mgpp import L1, L2, AnnealedPrior, MixtureGaussianPrior, NoPenalty, load_recipe
 from mgpp.pruning.methods import METHODS
 

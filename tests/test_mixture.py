@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mgpp import MixtureGaussianPrior, NoThresholdError
 
 lams = st.floats(1e-12, 1 - 1e-12)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from mgpp import CubicSparsity, MixtureGaussianPrior, Observer, Pruner
 from mgpp.pruning.observer import BIN_EDGES, follow, histogram_rows, layer_rows, spike_share, trajectory_rows
 

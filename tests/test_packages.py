@@ -2,6 +2,7 @@ import hashlib
 import sys
 
 import pytest
+
 from mgpp.training.packages import MINILM, REVIEWS, PackagedFile, PackagedFileError
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from mgpp import L0, L1, L2, NoPenalty, NoThresholdError
 
 ALL = [NoPenalty(), L0(0.3), L1(0.3), L2(0.3)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from mgpp.training.packages import INSTALL
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from mgpp import L0, L1, L2, MixtureGaussianPrior
 from mgpp.analysis import plots, style
 

@@ -21,12 +21,24 @@ def test_the_library_in_fifteen_lines_finds_the_inputs_that_matter(capsys):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_script_with_the_published_settings_runs(tiny_model_folder, tmp_path, monkeypatch):
-    rows = {"premise": ["a film", "no film"] * 8, "hypothesis": ["it is", "it is not"] * 8, "label": [0, 1] * 8, "idx": [0] * 16}
+    rows = {
+        "premise": ["a film", "no film"] * 8,
+        "hypothesis": ["it is", "it is not"] * 8,
+        "label": [0, 1] * 8,
+        "idx": [0] * 16,
+    }
     small = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows)})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "load_dataset", lambda *names: small)
-    local = CODE[1].replace("num_labels=3", "num_labels=2").replace('"google-bert/bert-base-uncased"', repr(str(tiny_model_folder))).replace(", 32\n", ", 4\n")
-    local = local.replace('    "mnli",\n', '    "mnli",\n    use_cpu=True,\n    disable_tqdm=True,\n    report_to="none",\n')
+    local = CODE[1]
+    for published, small_scale in {
+        '"google-bert/bert-base-uncased"': repr(str(tiny_model_folder)),
+        "num_labels=3": "num_labels=2",
+        ", 32\n": ", 4\n",
+        '    "mnli",\n': '    "mnli",\n    use_cpu=True,\n    disable_tqdm=True,\n    report_to="none",\n',
+    }.items():
+        assert published in local
+        local = local.replace(published, small_scale)
     exec(local, {})
     run = load_run(tmp_path / "mnli" / "run")
     assert run.metrics["sparsity"].iloc[-1] == pytest.approx(0.9, abs=1e-3)

@@ -1,5 +1,6 @@
 import pytest
 import yaml
+
 from mgpp import RecipeError, load_recipe
 from mgpp.training.recipes import parse_override, recipe_from, recipe_names
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from mgpp.training.tasks import reviews
 
 
@@ -26,8 +27,9 @@ def test_no_film_is_in_two_parts(table):
 
 
 def test_accuracy_by_hand(tiny_bert):
-    from mgpp.training.packages import MINILM
     from transformers import AutoTokenizer
+
+    from mgpp.training.packages import MINILM
 
     task = reviews.load(AutoTokenizer.from_pretrained(MINILM.locate().parent), max_length=16)
     with torch.no_grad():

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+
 from mgpp import RunError, RunWriter, load_run, load_runs
 from mgpp.runs import METRICS_COLUMNS, summary
 

@@ -1,6 +1,7 @@
 import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import to_rgb
+
 from mgpp.analysis import style
 from mgpp.pruning.methods import METHODS
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from mgpp import load_runs
 from mgpp.analysis.tables import TABLES, between_markers, results, results_markdown, write_tables
 from mgpp.runs import Run

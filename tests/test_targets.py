@@ -1,7 +1,5 @@
 import pytest
 import torch
-from mgpp import prunable_weights, target_table
-from mgpp.pruning.targets import PRESETS, kind_of
 from torch import nn
 from transformers import (
     AutoModel,
@@ -17,6 +15,9 @@ from transformers import (
     RobertaConfig,
     T5Config,
 )
+
+from mgpp import prunable_weights, target_table
+from mgpp.pruning.targets import PRESETS, kind_of
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 50}
 BERT_LIKE = 2 * (4 * 8 * 8 + 2 * 8 * 16)

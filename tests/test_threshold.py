@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mgpp import magnitude_threshold
 from mgpp.pruning.threshold import smallest
 

@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
+
 from mgpp import Pruner, PruningCallback, RecipeError, RunError, load_recipe, load_run, prunable_weights, train
 from mgpp.pruning.methods import METHODS
 from mgpp.training.packages import MINILM, PackagedFile, PackagedFileError
 from mgpp.training.tasks import reviews
 from mgpp.training.train import count_steps, load_task, training_arguments
-from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
 
 def weights_of(run):
