@@ -149,3 +149,15 @@ def test_a_skipped_fp16_update_changes_no_weight_but_pruning_goes_on():
 def test_without_a_scaler_nothing_is_unscaled():
     unscale_(None)
     unscale_(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))
+
+
+def test_going_on_without_the_masks_is_refused(tmp_path):
+    trainer, pruner = build(tmp_path, save_strategy="steps", save_steps=5, save_only_model=False)
+    trainer.train()
+    resumed, other = build(tmp_path)
+    with pytest.raises(ValueError, match=r"goes on at step 5, after pruning began at step 2, without its masks"):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    resumed, other = build(tmp_path)
+    other.load_state_dict(pruner.state_dict())
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert other.audit() == 4

@@ -162,3 +162,11 @@ def test_bad_arguments_of_add_grad_are_named():
         prior.add_grad_(torch.zeros(2), torch.zeros(2), n=0)
     with pytest.raises(ValueError, match="shape"):
         prior.add_grad_(torch.zeros(3), torch.zeros(2), n=1)
+
+
+def test_small_inclusion_probabilities_do_not_cancel():
+    prior = MixtureGaussianPrior(1e-12, 1e-10, 0.05)
+    odds = 1e-12 / (1 - 1e-12) * math.sqrt(1e-10 / 0.05)
+    assert prior.inclusion_probability(0.0) == pytest.approx(odds / (1 + odds), rel=1e-12)
+    assert MixtureGaussianPrior(0.0, 1e-10, 0.05).inclusion_probability(3.0) == 0.0
+    assert MixtureGaussianPrior(1.0, 1e-10, 0.05).inclusion_probability(3.0) == 1.0

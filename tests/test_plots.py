@@ -104,3 +104,15 @@ def test_trajectories_tell_kept_from_pruned(tiny_run):
             assert line.get_ydata()[-1] == 0
         if line.get_color() == style.SLAB:
             assert line.get_ydata()[-1] != 0
+
+
+def test_runs_that_logged_little(tmp_path):
+    from mgpp import RunWriter, load_run
+
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0, "pruning_threshold": 0.5})
+    run = load_run(tmp_path / "run")
+    assert len(plots.plot_thresholds([run]).lines) == 1
+    for plot in (plots.plot_sparsity_by_layer, plots.plot_trajectories, lambda r: plots.plot_remaining_weights([r])):
+        with pytest.raises(ValueError, match="run has logged no"):
+            plot(run)

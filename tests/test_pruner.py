@@ -184,3 +184,26 @@ def test_frozen_or_missing_weights_are_refused():
         Pruner({}, sparsity=sparsity, n_train=1)
     with pytest.raises(ValueError, match="w has requires_grad=False"):
         Pruner({"w": torch.nn.Parameter(torch.ones(2), requires_grad=False)}, sparsity=sparsity, n_train=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"sparsity": 0.9}, "sparsity=0.9 must be a schedule"), ({"penalty": 0.1}, "penalty=0.1 must be")],
+)
+def test_what_is_no_schedule_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        make(**options)
+
+
+def test_without_penalty_no_gradient_is_made():
+    weights, pruner = make()
+    pruner.before_step(0)
+    assert weights["w0"].grad is None
+
+
+def test_zeros_of_its_own_are_no_broken_promise_of_a_dense_model():
+    weight = torch.nn.Parameter(torch.tensor([0.0, 1.0]))
+    pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0, 0, 0, 1), n_train=1)
+    pruner.after_step(0)
+    pruner.after_step(1)
+    assert pruner.audit() == 1

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import yaml
 
@@ -50,7 +51,13 @@ def test_overrides_reach_nested_keys():
         ({"seed.x": 3}, "seed.x: seed holds a value"),
         ({"targets.include": [1]}, "targets.include"),
         ({"trainer.learning_rate": 1}, "trainer.learning_rate is set by the toolkit; use optimizer.learning_rate"),
-        ({"log.trajectories": -1}, "log.trajectories must not be negative"),
+        ({"log.trajectories": -1}, "log.trajectories=-1 and seed=0 must not be negative"),
+        ({"seed": -1}, "seed=-1 must not be negative"),
+        ({"sparsity.warmup": float("inf")}, "sparsity.warmup=inf must be a fraction"),
+        ({"optimizer.final_factor": 2}, "optimizer.final_factor=2.0"),
+        ({"log.every": 30}, "log.evaluate_every=100 must be a multiple of log.every=30"),
+        ({"trainer.max_steps": 10}, "trainer.max_steps is set by the toolkit; use max_steps"),
+        ({"lam": 1e-5}, "lam=1e-05: there is no such key; did you mean 'prior.lam'"),
     ],
 )
 def test_mistakes_are_named(overrides, words):
@@ -105,3 +112,16 @@ def test_overrides_on_the_command_line():
     for text in ("seed", "=3", "seed=[1"):
         with pytest.raises(RecipeError, match="--set"):
             parse_override(text)
+
+
+def test_a_section_changes_only_what_it_names_and_nothing_of_the_caller():
+    section = {"final": 0.5}
+    changed = load_recipe("reviews", **{"sparsity": section, "sparsity.interval": 3}).sparsity
+    original = load_recipe("reviews").sparsity
+    assert (changed.final, changed.interval, changed.frozen) == (0.5, 3, original.frozen)
+    assert section == {"final": 0.5}
+
+
+def test_numbers_of_numpy_are_numbers():
+    recipe = load_recipe("reviews", seed=np.int64(3), **{"prior.lam": np.float64(1e-5)})
+    assert (type(recipe.seed), recipe.seed, recipe.prior.lam) == (int, 3, 1e-5)

@@ -100,7 +100,13 @@ def test_a_folder_with_other_files_is_never_deleted(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "is not readable"), ("[]", "does not describe a run"), ('{"status": "running", "format": 99}', "format 99")],
+    [
+        ("{", "is not readable"),
+        ("[]", "does not describe a run"),
+        ('{"status": "running", "format": 99}', "format 99"),
+        ('{"status": "running", "format": "1"}', "format 1"),
+        ('{"status": "running", "format": 1, "recipe": null}', "damaged: recipe must hold keys"),
+    ],
 )
 def test_foreign_folders(tmp_path, text, words):
     (tmp_path / "run.json").write_text(text)
@@ -146,3 +152,39 @@ def test_run_json_is_plain_json(tmp_path):
     with RunWriter(tmp_path / "run", {"number": np.int64(3), "folder": tmp_path}):
         pass
     assert json.loads((tmp_path / "run" / "run.json").read_text())["number"] == 3
+
+
+def test_a_row_needs_its_step_and_values_must_be_plain(tmp_path):
+    with RunWriter(tmp_path / "run", {"final": {"accuracy": float("nan")}}) as writer:
+        with pytest.raises(RunError, match="needs its step, this one has only loss"):
+            writer.metrics({"loss": 0.5})
+        with pytest.raises(RunError, match="is a set, which a run can't hold"):
+            writer.metrics({"step": 0, "seen": {1}})
+    assert load_run(tmp_path / "run").final == {"accuracy": None}
+
+
+def test_blank_lines_are_no_rows(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as stream:
+        stream.write("\n")
+    assert len(load_run(tmp_path / "run").metrics) == 1
+
+
+def test_damaged_and_foreign_part_files(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.part("layers", 0, rows(0))
+    folder = tmp_path / "run" / "layers.parquet"
+    (folder / "copy.parquet").write_bytes(b"not ours")
+    assert len(load_run(tmp_path / "run").layers) == 2
+    path = folder / "00000000-00000000.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunError, match="00000000-00000000.parquet is not readable"):
+        _ = load_run(tmp_path / "run").layers
+
+
+def test_a_file_is_no_folder(tmp_path):
+    with RunWriter(tmp_path / "run"):
+        pass
+    with pytest.raises(RunError, match="is not readable"):
+        load_run(tmp_path / "run" / "run.json")

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,13 @@ def test_bad_schedules_are_named(arguments, words):
         CubicSparsity(*arguments)
 
 
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    schedule = CubicSparsity(np.float32(0.25), 0.5, np.int64(0), np.int64(2))
+    assert schedule == CubicSparsity(0.25, 0.5, 0, 2)
+    assert type(schedule.begin_step) is int
+    assert type(schedule(1)) is float
+
+
 @given(st.floats(-5, 5), st.floats(-5, 5), st.integers(0, 50))
 def test_ramp_stays_between_its_ends(start, stop, step):
     value = LinearRamp(start, stop, begin_step=10, end_step=30)(step)
@@ -77,3 +85,10 @@ def test_a_ramp_out_of_range_is_refused_at_once():
     prior = MixtureGaussianPrior(0.1, 1e-10, 0.05)
     with pytest.raises(ValueError, match="lam=1.5"):
         AnnealedPrior(prior, lam=LinearRamp(0.1, 1.5, begin_step=0, end_step=2))
+
+
+def test_what_is_no_ramp_is_refused():
+    with pytest.raises(ValueError, match="0.1 must be a LinearRamp"):
+        AnnealedPrior(MixtureGaussianPrior(0.1, 1e-10, 0.05), lam=0.1)
+    with pytest.raises(ValueError, match="LinearRamp: start='0.1'"):
+        LinearRamp("0.1", 0.0, 0, 1)

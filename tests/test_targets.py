@@ -117,6 +117,8 @@ def test_include_and_exclude(tiny_bert):
         ({"include": "qury.weight"}, "qury.weight.*nearest: .*query"),
         ({"include": "query", "exclude": "nothing-like-it"}, "exclude='nothing-like-it' matches no parameter"),
         ({"include": "query", "exclude": "query"}, "leaves no weight"),
+        ({"include": "*.weight"}, r"is no regular expression .*write \.\*"),
+        ({"include": []}, "include is an empty list"),
         ({"preset": "brt"}, "did you mean 'bert'"),
         ({"preset": "bert", "include": "x"}, "exclude each other"),
         ({"preset": "gpt2"}, "matches no parameter; nearest"),
@@ -130,3 +132,16 @@ def test_mistakes_are_named(tiny_bert, arguments, words):
 def test_a_model_without_config_needs_patterns():
     with pytest.raises(ValueError, match="include patterns"):
         prunable_weights(nn.Linear(2, 2))
+
+
+def test_cross_attention_is_pruned_whole():
+    config = BertConfig(is_decoder=True, add_cross_attention=True, **SMALL)
+    weights = prunable_weights(AutoModel.from_config(config))
+    kinds = [kind_of(name) for name in weights if "crossattention" in name]
+    assert sorted(kinds) == sorted(2 * ["query", "key", "value", "attention_output"])
+
+
+def test_a_module_called_module_is_no_wrapper():
+    model = nn.ModuleDict({"0": nn.Linear(2, 2), "1": nn.ModuleDict({"module": nn.Linear(2, 2)})})
+    model["0"].module = nn.Linear(2, 2)
+    assert len(prunable_weights(model, include="weight$")) == 3

@@ -54,3 +54,15 @@ def test_k_out_of_range(k):
 def test_nan_is_refused_by_name():
     with pytest.raises(ValueError, match="layer.7 holds NaN"):
         magnitude_threshold({"layer.7": torch.tensor([1.0, float("nan")])}, 1)
+
+
+def test_a_scalar_is_a_weight_like_any_other():
+    masks, _ = smallest({"a": torch.tensor(5.0), "b": torch.tensor([1.0, 2.0])}, 1)
+    assert masks["a"].item()
+    assert masks["b"].tolist() == [False, True]
+
+
+def test_what_is_gone_ranks_before_other_zeros():
+    masks, threshold = smallest({"a": torch.tensor([0.0, 0.0, 1.0])}, 1, gone={"a": torch.tensor([False, True, False])})
+    assert masks["a"].tolist() == [True, False, True]
+    assert threshold == 0

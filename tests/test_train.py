@@ -113,6 +113,9 @@ def test_the_packaged_model_trains(tmp_path):
             {"trainer.max_gradnorm": 1},
             "trainer.max_gradnorm is no argument of the Trainer; did you mean 'max_grad_norm'",
         ),
+        ({"trainer.gradient_accumulation_steps": "two"}, "gradient_accumulation_steps='two' must be of the kind"),
+        ({"model": "minilmm"}, "model='minilmm' is not minilm, and not a folder or hub name that loads"),
+        ({"precision": "fp16"}, "precision='fp16' needs a GPU"),
         ({"targets.include": ["nonsense"]}, "include='nonsense' matches no parameter"),
     ],
 )
@@ -135,6 +138,11 @@ def test_a_corrupted_data_package_is_refused(tiny_recipe, tmp_path, monkeypatch)
     monkeypatch.setattr(reviews, "REVIEWS", PackagedFile(MINILM.package, MINILM.path, "0" * 64))
     with pytest.raises(PackagedFileError, match="run: python -m pip install"):
         train(tiny_recipe, tmp_path / "run", progress=False)
+
+
+def test_a_constant_learning_rate_is_the_factor_one(tiny_recipe, tmp_path):
+    constant = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, final_factor=1.0))
+    assert training_arguments(constant, tmp_path, 30).lr_scheduler_type == "constant"
 
 
 def test_steps_are_counted_as_the_trainer_counts_them(tiny_recipe):

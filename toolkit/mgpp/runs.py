@@ -85,14 +85,16 @@ class RunWriter:
             return
         holds_run = (self.folder / "run.json").is_file()
         if holds_run and replace:
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder.resolve())
             return
         what = "holds another run; choose another folder or replace it" if holds_run else "is not an empty folder"
         raise RunError(f"{self.folder} {what}: --out DIR{' or --replace' if holds_run else ''}")
 
     def metrics(self, row: Mapping[str, Any]) -> None:
-        """Append one row and flush it. Values that are not finite are written as null."""
-        self._metrics.write(json.dumps({key: _plain(value) for key, value in row.items()}) + "\n")
+        """Append one row and flush it; it must hold `step`. Values that are not finite are written as null."""
+        if "step" not in row:
+            raise RunError(f"a row of metrics needs its step, this one has only {', '.join(row)}")
+        self._metrics.write(json.dumps(_plain(row), allow_nan=False) + "\n")
         self._metrics.flush()
 
     def part(self, frame: str, step: int, rows: pd.DataFrame) -> None:
@@ -116,15 +118,14 @@ class RunWriter:
 
     def _save_info(self) -> None:
         hidden = self.folder / ".run.json.tmp"
-        hidden.write_text(json.dumps(self.info, indent=1, default=_plain) + "\n", encoding="utf-8")
+        hidden.write_text(json.dumps(_plain(self.info), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(hidden, self.folder / "run.json")
 
     def _join_parts(self) -> None:
         for frame in FRAMES:
             parts = _parts(self.folder / f"{frame}.parquet")
             if len(parts) > 1:
-                joined = pd.concat([pd.read_parquet(path) for path in parts], ignore_index=True)
-                self._write_part(frame, _span(parts[0])[0], _span(parts[-1])[1], joined)
+                self._write_part(frame, _span(parts[0])[0], _span(parts[-1])[1], _read_parts(parts))
                 for path in parts:
                     path.unlink()
 
@@ -142,11 +143,19 @@ class RunWriter:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy as numbers of Python, paths as text, NaN and infinities as None."""
+    """Nested data as JSON holds it: numbers of Python, paths as text, NaN and infinities as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, float) and not (abs(value) < float("inf")):
+    if isinstance(value, float) and not abs(value) < float("inf"):
         return None
-    return str(value) if isinstance(value, Path) else value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise RunError(f"{value!r} is a {type(value).__name__}, which a run can't hold; use numbers, text, lists, mappings")
 
 
 def _span(path: Path) -> tuple[int, int]:
@@ -156,13 +165,23 @@ def _span(path: Path) -> tuple[int, int]:
 
 def _parts(folder: Path) -> list[Path]:
     """The part files of a frame in the order of steps, without those that a joined part already covers."""
-    paths = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    paths = sorted(folder.glob("[0-9]*[0-9]-[0-9]*[0-9].parquet"))
     spans = {path: _span(path) for path in paths}
     return [
         path
         for path, (first, last) in spans.items()
         if not any(a <= first and last <= b and (a, b) != (first, last) for a, b in spans.values())
     ]
+
+
+def _read_parts(paths: list[Path]) -> pd.DataFrame:
+    frames = []
+    for path in paths:
+        try:
+            frames.append(pd.read_parquet(path))
+        except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+            raise RunError(f"{path} is not readable: {error}; remove it to read the others") from None
+    return pd.concat(frames, ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -200,7 +219,9 @@ class Run:
     @property
     def sparsity(self) -> float:
         """The final sparsity that the recipe asks for."""
-        return 0.0 if self.method == "dense" else self.recipe.get("sparsity", {}).get("final", float("nan"))
+        settings = self.recipe.get("sparsity")
+        final = settings.get("final", float("nan")) if isinstance(settings, dict) else float("nan")
+        return 0.0 if self.method == "dense" else final
 
     @property
     def seed(self) -> int:
@@ -241,19 +262,21 @@ class Run:
 
     def _frame(self, frame: str) -> pd.DataFrame:
         parts = _parts(self.folder / f"{frame}.parquet")
-        return pd.concat([pd.read_parquet(path) for path in parts], ignore_index=True) if parts else pd.DataFrame()
+        return _read_parts(parts) if parts else pd.DataFrame()
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     rows = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
-            if "step" not in row:
+            if not isinstance(row, dict) or "step" not in row:
                 raise ValueError("no step")
             rows.append(row)
-        except (ValueError, TypeError):
+        except ValueError:
             if number < len(lines):
                 raise RunError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}") from None
             warnings.warn(f"{path}: the last row was cut off and is left out", stacklevel=4)
@@ -272,12 +295,17 @@ def load_run(path: str | Path) -> Run:
         info = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{folder} holds no run: there is no run.json in it") from None
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise RunError(f"{file} is not readable: {error}") from None
     if not isinstance(info, dict) or "status" not in info:
         raise RunError(f"{file} does not describe a run: it has no status")
-    if info.get("format", 0) > FORMAT_VERSION:
-        raise RunError(f"{file} has format {info['format']}, this version reads up to {FORMAT_VERSION}; upgrade mgpp")
+    if not isinstance(info.get("format"), int) or info["format"] > FORMAT_VERSION:
+        raise RunError(
+            f"{file} has format {info.get('format')}, this version reads up to {FORMAT_VERSION}; upgrade mgpp"
+        )
+    for key in ("recipe", "final"):
+        if not isinstance(info.get(key, {}), dict):
+            raise RunError(f"{file} is damaged: {key} must hold keys, not {info[key]!r}")
     return Run(folder, info)
 
 

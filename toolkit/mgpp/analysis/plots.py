@@ -111,7 +111,7 @@ def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes | None = None, limit
     """Density of the remaining nonzero weights at the last logged step, a line a run, coloured by method."""
     ax = ax or plt.figure().subplots()
     for run in runs:
-        bins = remaining_density(run.weights)
+        bins = remaining_density(_filled(run, "weights"))
         x, y = _steps_of(bins)
         ax.plot(x, y, **_look(run) | line)
     ax.set(xlabel="remaining weight θ", ylabel="density", xlim=(-limit, limit))
@@ -145,8 +145,10 @@ def plot_thresholds(runs: Iterable[Run], *, ax: Axes | None = None, **line: Any)
 
 
 def mark_phases(run: Run, *, ax: Axes) -> Axes:
-    """Vertical lines where pruning begins and where the mask is frozen, and the phases' names above the axes."""
-    steps = run.info["steps"]
+    """Lines where pruning begins and the mask is frozen, phases' names above; nothing if the run does not say."""
+    steps = run.info.get("steps")
+    if steps is None:
+        return ax
     names = {"warm-up": (0, steps["begin"]), "pruning": (steps["begin"], steps["end"])}
     names["frozen"] = (steps["end"], steps["total"])
     for step in (steps["begin"], steps["end"]):
@@ -161,7 +163,8 @@ def mark_phases(run: Run, *, ax: Axes) -> Axes:
 def plot_sparsity_by_layer(run: Run, *, ax: Axes | None = None, **heatmap: Any) -> Axes:
     """Sparsity of each layer and kind of weight at the last logged step, as a heat map."""
     ax = ax or plt.figure().subplots()
-    last = run.layers[run.layers["step"] == run.layers["step"].max()]
+    layers = _filled(run, "layers")
+    last = layers[layers["step"] == layers["step"].max()]
     table = last.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
     options: dict[str, Any] = {"annot": True, "fmt": ".3f", "cmap": "cividis", "cbar_kws": {"label": "sparsity"}}
     sns.heatmap(table, ax=ax, **options | heatmap)
@@ -173,7 +176,7 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes | None = None, **heatmap: Any) 
 def plot_trajectories(run: Run, *, ax: Axes | None = None, count: int = 40, **line: Any) -> Axes:
     """Single weights through training: those kept at the end in the slab's colour, those pruned in the spike's."""
     ax = ax or plt.figure().subplots()
-    table = run.trajectories.pivot_table(index="step", columns=["name", "index"], values="value")
+    table = _filled(run, "trajectories").pivot_table(index="step", columns=["name", "index"], values="value")
     kept = table.columns[table.iloc[-1] != 0][: count // 2]
     pruned = table.columns[table.iloc[-1] == 0][: count // 2]
     options: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.8}
@@ -185,6 +188,16 @@ def plot_trajectories(run: Run, *, ax: Axes | None = None, count: int = 40, **li
     ax.set_title(_label(run), pad=14)  # above the phases' names
     ax.legend()
     return mark_phases(run, ax=ax)
+
+
+def _filled(run: Run, frame: str) -> pd.DataFrame:
+    """A frame of the run that has rows."""
+    rows: pd.DataFrame = getattr(run, frame)
+    if rows.empty:
+        raise ValueError(
+            f"{run.name} has logged no {frame}; train with a run_writer, or wait for the first logged step"
+        )
+    return rows
 
 
 def _label(run: Run) -> str:

@@ -95,6 +95,11 @@ class MixtureGaussianPrior(Penalty):
             return xp.full_like(w, 1.0 - self.lam)
         return sigmoid(xp, self.log_odds_at_zero - (0.5 * self.precision_gap) * (w * w))
 
+    def _inclusion_probability(self, xp: Any, w: Array) -> Array:
+        if self.lam in (0.0, 1.0):
+            return xp.full_like(w, self.lam)
+        return sigmoid(xp, (0.5 * self.precision_gap) * (w * w) - self.log_odds_at_zero)  # 1 - p0 would cancel
+
     def _grad(self, xp: Any, w: Array) -> Array:
         return w * (self._spike_probability(xp, w) * self.precision_gap + 1 / self.slab_var)
 

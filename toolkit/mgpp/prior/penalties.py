@@ -13,6 +13,7 @@ in float64 and rounded once: float32 and float64 come back as they went in; half
 """
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -65,6 +66,13 @@ def check_number(owner: str, field: str, value: Any, low: float, high: float, hi
     return number
 
 
+def check_count(owner: str, field: str, value: Any, low: int) -> int:
+    """Return `value` as an int, or raise a ValueError; numpy's whole numbers count, True and 2.0 do not."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < low:
+        raise ValueError(f"{owner}: {field}={value!r} must be a whole number from {low}")
+    return operator.index(value)
+
+
 @dataclass(frozen=True)
 class Penalty:
     """The interface of all penalties; a subclass gives the penalty R and its derivative as formulas.
@@ -82,6 +90,9 @@ class Penalty:
 
     def _spike_probability(self, xp: Any, w: Array) -> Array:
         return xp.zeros_like(w)
+
+    def _inclusion_probability(self, xp: Any, w: Array) -> Array:
+        return 1 - self._spike_probability(xp, w)
 
     def penalty(self, w: Array) -> Array:
         """R(θ), elementwise."""
@@ -101,7 +112,7 @@ class Penalty:
 
     def inclusion_probability(self, w: Array) -> Array:
         """1 - spike probability."""
-        return evaluate(lambda xp, x: 1 - self._spike_probability(xp, x), w)
+        return evaluate(self._inclusion_probability, w)
 
     @property
     def threshold(self) -> float:
@@ -146,8 +157,7 @@ class Penalty:
             >>> grad
             array([ 0.5, -1. ])
         """
-        if n < 1 or n != int(n):
-            raise ValueError(f"add_grad_: n={n!r} must be the number of training examples, a whole number from 1")
+        n = check_count("add_grad_", "n", n, 1)
         if grad.shape != w.shape:
             raise ValueError(f"add_grad_: grad has shape {tuple(grad.shape)} but w has {tuple(w.shape)}")
         xp, scale = array_namespace(w), self.scale(n)

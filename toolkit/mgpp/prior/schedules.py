@@ -4,18 +4,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mgpp.prior.mixture import MixtureGaussianPrior
-from mgpp.prior.penalties import check_number
+from mgpp.prior.penalties import check_count, check_number
 
 Phase = Literal["warmup", "pruning", "frozen"]
 
 
-def _check_steps(owner: str, begin_step: int, end_step: int) -> None:
-    for field, value in (("begin_step", begin_step), ("end_step", end_step)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"{owner}: {field}={value!r} must be a whole number of steps from 0")
-    if end_step <= begin_step:
+def _check_steps(schedule: "LinearRamp | CubicSparsity") -> None:
+    owner = type(schedule).__name__
+    for field in ("begin_step", "end_step"):
+        object.__setattr__(schedule, field, check_count(owner, field, getattr(schedule, field), 0))
+    if schedule.end_step <= schedule.begin_step:
         raise ValueError(
-            f"{owner}: end_step={end_step} must come after begin_step={begin_step}; "
+            f"{owner}: end_step={schedule.end_step} must come after begin_step={schedule.begin_step}; "
             "shorten the warm-up or train for more steps"
         )
 
@@ -36,7 +36,10 @@ class LinearRamp:
     end_step: int
 
     def __post_init__(self) -> None:
-        _check_steps("LinearRamp", self.begin_step, self.end_step)
+        _check_steps(self)
+        for field in ("start", "stop"):
+            value = check_number("LinearRamp", field, getattr(self, field), -1e30, 1e30, "a value to go from or to")
+            object.__setattr__(self, field, value)
 
     def __call__(self, step: int) -> float:
         """The value at `step`."""
@@ -70,11 +73,12 @@ class CubicSparsity:
     end_step: int
 
     def __post_init__(self) -> None:
-        _check_steps("CubicSparsity", self.begin_step, self.end_step)
+        _check_steps(self)
         hint = "it is the fraction of zeros, below 1 since a model without weights predicts nothing"
         below_one = 1 - 1e-9
         for field in ("initial_sparsity", "final_sparsity"):
-            check_number("CubicSparsity", field, getattr(self, field), 0, below_one, hint)
+            value = check_number("CubicSparsity", field, getattr(self, field), 0, below_one, hint)
+            object.__setattr__(self, field, value)
         if self.initial_sparsity > self.final_sparsity:
             raise ValueError(
                 f"CubicSparsity: initial_sparsity={self.initial_sparsity} is larger than "
@@ -121,6 +125,9 @@ class AnnealedPrior:
 
     def __post_init__(self) -> None:
         ramps = [ramp for ramp in (self.lam, self.spike_var, self.slab_var) if ramp is not None]
+        for ramp in ramps:
+            if not isinstance(ramp, LinearRamp):
+                raise ValueError(f"AnnealedPrior: {ramp!r} must be a LinearRamp, or None for a constant")
         for step in {step for ramp in ramps for step in (ramp.begin_step, ramp.end_step)}:
             self.at(step)  # raises now, not in the middle of a run
 

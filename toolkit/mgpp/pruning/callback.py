@@ -31,13 +31,21 @@ class PruningCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuse a training that ends before pruning does."""
+        """Refuse a training that ends before pruning does, or that goes on without the masks it had."""
         end = self.pruner.sparsity.end_step
         if state.max_steps <= end:
             raise ValueError(
                 f"pruning ends at step {end}, but the training has only {state.max_steps} steps; "
                 "train longer, or shorten the warm-up and the pruning phase"
             )
+        begin = self.pruner.sparsity.begin_step
+        if state.global_step > begin and self.pruner.event is None:
+            raise ValueError(
+                f"the training goes on at step {state.global_step}, after pruning began at step {begin}, without its "
+                "masks; call pruner.load_state_dict first with the state_dict that was saved beside the checkpoint"
+            )
+        if self.observer is not None:
+            self.observer.writer.update(steps={"total": state.max_steps, "begin": begin, "end": end})
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

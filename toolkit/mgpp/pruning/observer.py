@@ -26,6 +26,9 @@ class Writer(Protocol):
     def part(self, frame: str, step: int, rows: pd.DataFrame) -> None:
         """Store the rows of one step of a frame."""
 
+    def update(self, **info: Any) -> None:
+        """Add to what is known of the run."""
+
 
 class Observer:
     """Looks at a Pruner's weights on logged steps and writes what it sees; it never changes the training.

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mgpp.prior.penalties import NoPenalty, Penalty
+from mgpp.prior.penalties import NoPenalty, Penalty, check_count
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.threshold import smallest
 
@@ -85,12 +85,13 @@ class Pruner:
         interval: int = 1,
         allow_regrowth: bool = True,
     ):
-        _check_arguments(weights, n_train, interval)
+        _check_weights(weights)
+        _check_schedules(sparsity, penalty)
         self.weights = dict(weights)
         self.sparsity = sparsity
         self.penalty: PenaltySchedule = penalty or NoPenalty()
-        self.n_train = n_train
-        self.interval = interval
+        self.n_train = check_count("Pruner", "n_train", n_train, 1)
+        self.interval = check_count("Pruner", "interval", interval, 1)
         self.allow_regrowth = allow_regrowth
         self.total = sum(weight.numel() for weight in self.weights.values())
         self.masks: dict[str, Tensor] = {}  # True = kept; empty before the first prune event
@@ -101,6 +102,8 @@ class Pruner:
         if step > self.sparsity.end_step:
             return
         penalty = self.penalty.at(step)
+        if isinstance(penalty, NoPenalty):
+            return
         for weight in self.weights.values():
             if weight.grad is None:  # the penalty acts on weights that the loss did not reach, too
                 weight.grad = torch.zeros_like(weight)
@@ -134,7 +137,8 @@ class Pruner:
     def _prune_(self, step: int) -> None:
         before = self.masks
         regrown = self._regrown_share() if before else 0.0
-        self.masks, threshold = smallest(self.weights, self.target_count(step))
+        gone = None if self.allow_regrowth else {name: ~mask for name, mask in before.items()}
+        self.masks, threshold = smallest(self.weights, self.target_count(step), gone=gone)
         changed = sum(int((mask != before[name]).sum()) for name, mask in self.masks.items()) if before else 0
         self.event = PruneEvent(step, threshold, regrown, changed / self.total)
         self._zero_masked_()
@@ -160,7 +164,7 @@ class Pruner:
             last = "no prune event yet" if self.event is None else f"the last prune event was at step {self.event.step}"
             raise SparsityError(f"pruning ends at step {self.sparsity.end_step}, but {last}; train to the end")
         found = self.zeros()
-        if found != promised:
+        if found != promised > 0:  # where nothing was to be pruned, zeros are the model's own
             raise SparsityError(
                 f"{found:,} of {self.total:,} targets are zero, but {promised:,} were promised; "
                 "something changed the weights after the last step, or they held more zeros from the start"
@@ -197,12 +201,16 @@ class Pruner:
         self.event = PruneEvent(int(step), *measures) if measures else None
 
 
-def _check_arguments(weights: Mapping[str, torch.nn.Parameter], n_train: int, interval: int) -> None:
-    if not weights:
-        raise ValueError("Pruner: weights is empty; choose some with prunable_weights(model)")
+def _check_weights(weights: Mapping[str, torch.nn.Parameter]) -> None:
+    if not isinstance(weights, Mapping) or not weights:
+        raise ValueError("Pruner: weights must be parameters by name; choose some with prunable_weights(model)")
     untrained = [name for name, weight in weights.items() if not weight.requires_grad]
     if untrained:
         raise ValueError(f"Pruner: {untrained[0]} has requires_grad=False; unfreeze it or exclude it from the targets")
-    for field, value in (("n_train", n_train), ("interval", interval)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"Pruner: {field}={value!r} must be a whole number from 1")
+
+
+def _check_schedules(sparsity: CubicSparsity, penalty: PenaltySchedule | None) -> None:
+    if not isinstance(sparsity, CubicSparsity):
+        raise ValueError(f"Pruner: sparsity={sparsity!r} must be a schedule such as CubicSparsity(0.0, 0.9, 100, 1000)")
+    if penalty is not None and not hasattr(penalty, "at"):
+        raise ValueError(f"Pruner: penalty={penalty!r} must be a Penalty such as L2(0.001), or an AnnealedPrior")

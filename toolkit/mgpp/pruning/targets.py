@@ -12,10 +12,10 @@ Patterns = str | Sequence[str] | None
 # Each family maps a kind of matrix to the end of its module's name. The block's index stands before it, so that
 # the matrices of the encoder match and those of pooler and head, which may end alike, do not.
 _BERT = {
-    "query": r"attention\.self\.query",
-    "key": r"attention\.self\.key",
-    "value": r"attention\.self\.value",
-    "attention_output": r"attention\.output\.dense",
+    "query": r"(?:cross)?attention\.self\.query",
+    "key": r"(?:cross)?attention\.self\.key",
+    "value": r"(?:cross)?attention\.self\.value",
+    "attention_output": r"(?:cross)?attention\.output\.dense",
     "intermediate": r"intermediate\.dense",
     "output": r"output\.dense",
 }
@@ -111,7 +111,10 @@ def prunable_weights(
     """
     if preset is not None and include is not None:
         raise ValueError(f"prunable_weights: preset={preset!r} and include={include!r} exclude each other; give one")
-    candidates = {_WRAPPER_PREFIXES.sub("", name): weight for name, weight in model.named_parameters()}
+    parameters = dict(model.named_parameters())
+    candidates = {_WRAPPER_PREFIXES.sub("", name): weight for name, weight in parameters.items()}
+    if len(candidates) < len(parameters):  # not a wrapper's names after all
+        candidates = parameters
     chosen = _match_preset(model, preset, candidates) if include is None else _match(include, candidates, "include")
     if exclude is not None:
         excluded = _match(exclude, candidates, "exclude")
@@ -124,11 +127,22 @@ def prunable_weights(
 def _match(patterns: Patterns, candidates: Mapping[str, nn.Parameter], field: str) -> list[str]:
     """Names that any of the patterns matches; a pattern that matches nothing is a mistake."""
     matched: list[str] = []
-    for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
-        found = [name for name in candidates if re.search(pattern, name)]
+    patterns = [patterns] if isinstance(patterns, str | re.Pattern) else list(patterns or ())
+    if not patterns:
+        raise ValueError(f"prunable_weights: {field} is an empty list; give patterns, or None")
+    for pattern in patterns:
+        try:
+            found = [name for name in candidates if re.search(pattern, name)]
+        except re.error as error:
+            raise ValueError(
+                f"prunable_weights: {field}={pattern!r} is no regular expression ({error}); write .* for anything"
+            ) from None
         if not found:
-            near = _nearest_names(pattern, candidates)
-            raise ValueError(f"prunable_weights: {field}={pattern!r} matches no parameter; nearest: {near}")
+            near = _nearest_names(str(pattern), candidates)
+            raise ValueError(
+                f"prunable_weights: {field}={pattern!r} matches no parameter (tied ones go by their first name); "
+                f"nearest: {near}"
+            )
         matched += found
     return matched
 

@@ -1,5 +1,6 @@
 """The pruning threshold: the exact k-th smallest magnitude over many tensors, and the masks that follow from it."""
 
+import operator
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -40,12 +41,13 @@ def magnitude_threshold(tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tenso
 
     Raises:
         ValueError: if k is out of range or a tensor holds NaN.
+        TypeError: if k is not a whole number.
 
     Example:
         >>> magnitude_threshold([torch.tensor([3.0, -1.0]), torch.tensor([[2.0], [-4.0]])], k=2)
         2.0
     """
-    return _threshold(magnitudes(named(tensors)), k)
+    return _threshold(magnitudes(named(tensors)), operator.index(k))
 
 
 def _threshold(values: dict[str, Tensor], k: int) -> float:
@@ -55,7 +57,9 @@ def _threshold(values: dict[str, Tensor], k: int) -> float:
     return torch.cat([value.flatten() for value in values.values()]).kthvalue(k).values.item()
 
 
-def smallest(tensors: Mapping[str, Tensor], k: int) -> tuple[dict[str, Tensor], float]:
+def smallest(
+    tensors: Mapping[str, Tensor], k: int, *, gone: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, Tensor], float]:
     """Masks that keep all but the k smallest magnitudes, exactly k False over all tensors, and the threshold.
 
     Of weights that tie at the threshold, the first in the order of the tensors and their flat index go. That order
@@ -64,6 +68,7 @@ def smallest(tensors: Mapping[str, Tensor], k: int) -> tuple[dict[str, Tensor], 
     Args:
         tensors: named tensors; the masks come under the same names, True = kept.
         k: number of weights to remove, from 0; the threshold of k = 0 is 0.
+        gone: masks, True = removed before; these rank first, before other zeros.
 
     Example:
         >>> masks, threshold = smallest({"w": torch.tensor([3.0, -1.0, 1.0, 1.0])}, k=2)
@@ -73,16 +78,19 @@ def smallest(tensors: Mapping[str, Tensor], k: int) -> tuple[dict[str, Tensor], 
     values = magnitudes(named(tensors))
     if k == 0:
         return {name: torch.ones_like(value, dtype=torch.bool) for name, value in values.items()}, 0.0
+    for name, mask in (gone or {}).items():
+        values[name].masked_fill_(mask, -1.0)
     threshold = _threshold(values, k)
     masks = {name: value >= threshold for name, value in values.items()}
     ties_to_cut = k - sum(int((~mask).sum()) for mask in masks.values())
     for name, value in values.items():
         ties_to_cut -= _cut_first_ties_(masks[name], value == threshold, ties_to_cut)
-    return masks, threshold
+    return masks, max(threshold, 0.0)
 
 
 def _cut_first_ties_(mask: Tensor, ties: Tensor, limit: int) -> int:
     """Set the first `limit` of the ties to False; return how many that were."""
     chosen = ties.nonzero()[:limit]  # (ties, dimensions), in the order of the flat index
-    mask[chosen.unbind(1)] = False
+    if len(chosen):  # an empty index of a 0-d tensor would mean all of it
+        mask[chosen.unbind(1)] = False
     return len(chosen)

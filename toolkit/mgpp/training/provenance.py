@@ -30,6 +30,7 @@ def git_commit() -> dict[str, Any] | None:
     """The commit of the toolkit's own checkout and whether its code differs from it; None outside a checkout."""
     here = Path(__file__).parents[1]
     try:
+        _git(here, "ls-files", "--error-unmatch", __file__)  # fails in a repository that is not the toolkit's
         commit = _git(here, "rev-parse", "HEAD")
         changed = _git(here, "status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):

@@ -24,6 +24,7 @@ RESERVED = {
     "lr_scheduler_type": "optimizer.final_factor",
     "lr_scheduler_kwargs": "optimizer.final_factor",
     "num_train_epochs": "epochs",
+    "max_steps": "max_steps",
     "per_device_train_batch_size": "batch_size",
     "bf16": "precision",
     "fp16": "precision",
@@ -160,10 +161,17 @@ class Recipe:
             if not 0 < value < math.inf:
                 raise RecipeError(f"{key}={value!r} must be above 0 and finite")
         for key, value in (("warmup", self.sparsity.warmup), ("frozen", self.sparsity.frozen)):
-            if value < 0 or (value >= 1 and value != int(value)):
+            if not 0 <= value < math.inf or (value >= 1 and value != int(value)):
                 raise RecipeError(f"sparsity.{key}={value!r} must be a fraction below 1 or a whole number of steps")
-        if self.log.trajectories < 0 or not 0 <= self.optimizer.final_factor <= 1:
-            raise RecipeError("log.trajectories must not be negative, optimizer.final_factor must lie in [0, 1]")
+        if self.log.trajectories < 0 or self.seed < 0:
+            raise RecipeError(f"log.trajectories={self.log.trajectories} and seed={self.seed} must not be negative")
+        if not 0 <= self.optimizer.final_factor <= 1:
+            raise RecipeError(f"optimizer.final_factor={self.optimizer.final_factor!r} must lie from 0 to 1")
+        for key in ("histograms_every", "evaluate_every"):
+            if getattr(self.log, key) % self.log.every:
+                raise RecipeError(
+                    f"log.{key}={getattr(self.log, key)} must be a multiple of log.every={self.log.every}"
+                )
 
     def schedule(self, total_steps: int) -> CubicSparsity:
         """The sparsity schedule of a training of `total_steps` optimizer updates.
@@ -256,7 +264,10 @@ def recipe_from(data: Mapping[str, Any], **overrides: Any) -> Recipe:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise RecipeError(f"{key}: {parent} holds a value, not keys{did_you_mean(parent, dotted_keys(Recipe))}")
-        place[last] = value
+        if isinstance(value, Mapping) and isinstance(place.get(last), dict):
+            place[last] = {**place[last], **deep_copy(value)}  # a section changes only what it names
+        else:
+            place[last] = deep_copy(value)
     return build(Recipe, nested)
 
 

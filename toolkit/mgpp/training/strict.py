@@ -1,6 +1,7 @@
 """Strict building of settings: nested data into frozen dataclasses, refusing unknown keys and ill-typed values."""
 
 import difflib
+import numbers
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -35,7 +36,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         "; did you mean 'seed'?"
     """
     known = list(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    inside = [name for name in known if name.rpartition(".")[2] == word]
+    near = inside or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
 
 
@@ -82,13 +84,13 @@ def _as_type(option: Any, value: Any) -> Any:
         return None if value is None else _MISFIT
     if typing.get_origin(option) is Literal:
         return value if value in typing.get_args(option) else _MISFIT
-    if option is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+    if option is float and isinstance(value, numbers.Real | str) and not isinstance(value, bool):
         try:
             return float(value)
         except ValueError:
             return _MISFIT
-    if option is int and isinstance(value, bool):
-        return _MISFIT
+    if option is int:
+        return int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else _MISFIT
     if typing.get_origin(option) is list:
         items = [value] if isinstance(value, str) else value
         return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else _MISFIT

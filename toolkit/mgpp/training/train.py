@@ -1,6 +1,7 @@
 """Train by a recipe: from settings to a folder that holds the run."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -69,26 +70,45 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
         interval=recipe.sparsity.interval,
         allow_regrowth=recipe.sparsity.allow_regrowth,
     )
-    info = describe(recipe, task, pruner, steps, model_hash)
+    info = describe(recipe, task, pruner, model_hash)
     with RunWriter(run_dir, info, replace=replace_run) as writer, ProgressBar(steps, recipe.run_name, progress) as bar:
         fit(recipe, arguments, model, task, pruner, writer, bar)
-        pruner.audit()
-        writer.update(final=final_metrics(model, task, pruner))
         if recipe.save_model:
             checkpoint = Path(run_dir) / "checkpoints" / "final"
             model.save_pretrained(checkpoint)
             task.tokenizer.save_pretrained(checkpoint)
+        pruner.audit()
+        writer.update(final=final_metrics(model, task, pruner))
     return load_run(run_dir)
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """Replace what depends on the machine by what it is here: precision and threads."""
+    """Replace what depends on the machine by what it is here: precision and threads.
+
+    Raises:
+        RecipeError: if the precision needs another device, or the Trainer's settings are not sound.
+    """
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
+    check_trainer_section(recipe.trainer)
     precision = recipe.precision
     if precision == "auto":
         precision = "bf16" if native_bf16() else "fp32"
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise RecipeError("precision='fp16' needs a GPU; use auto, bf16 or fp32")
     return replace(recipe, precision=precision, threads=torch.get_num_threads())
+
+
+def check_trainer_section(settings: Mapping[str, Any]) -> None:
+    """Refuse what the Trainer does not know, and values of another kind than its defaults."""
+    defaults = {f.name: f.default for f in fields(TrainingArguments)}
+    for key, value in settings.items():
+        if key not in defaults:
+            raise RecipeError(f"trainer.{key} is no argument of the Trainer{did_you_mean(key, sorted(defaults))}")
+        default = defaults[key]
+        for kind, kinds in ((bool, bool), (int, int), (float, int | float)):
+            if type(default) is kind and (not isinstance(value, kinds) or (kind is not bool and value is True)):
+                raise RecipeError(f"trainer.{key}={value!r} must be of the kind of its default, {default!r}")
 
 
 def locate_model(name: str) -> tuple[str, str | None]:
@@ -103,7 +123,14 @@ def load_task(recipe: Recipe, source: str) -> TextClassification:
     """The recipe's task, tokenized for its model."""
     if recipe.task not in TASKS:
         raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
-    return TASKS[recipe.task](AutoTokenizer.from_pretrained(source), recipe.max_length)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(
+            f"model={recipe.model!r} is not minilm, and not a folder or hub name that loads: {reason}"
+        ) from None
+    return TASKS[recipe.task](tokenizer, recipe.max_length)
 
 
 def count_steps(recipe: Recipe, n_train: int) -> int:
@@ -115,9 +142,7 @@ def count_steps(recipe: Recipe, n_train: int) -> int:
     return math.ceil(updates * recipe.epochs)
 
 
-def describe(
-    recipe: Recipe, task: TextClassification, pruner: Pruner, steps: int, model_hash: str | None
-) -> dict[str, Any]:
+def describe(recipe: Recipe, task: TextClassification, pruner: Pruner, model_hash: str | None) -> dict[str, Any]:
     """What run.json says from the start."""
     table = target_table(pruner.weights)
     table["shape"] = table["shape"].map(list)
@@ -127,28 +152,19 @@ def describe(
         **provenance(),
         "sha256": {"model": model_hash, "data": task.data_sha256},
         "examples": {split: len(data) for split, data in task.splits.items()},
-        "steps": {"total": steps, "begin": pruner.sparsity.begin_step, "end": pruner.sparsity.end_step},
         "targets": {"count": pruner.total, "table": table.drop(columns="share").to_dict("records")},
     }
 
 
 def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArguments:
     """The recipe in the Trainer's words; `recipe.trainer` goes through as it is."""
-    known = {f.name for f in fields(TrainingArguments)}
-    for key in recipe.trainer:
-        if key not in known:
-            raise RecipeError(f"trainer.{key} is no argument of the Trainer{did_you_mean(key, sorted(known))}")
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "max_steps": steps,
         "per_device_train_batch_size": recipe.batch_size,
         "learning_rate": recipe.optimizer.learning_rate,
         "weight_decay": 0.0,
-        "lr_scheduler_type": "polynomial",
-        "lr_scheduler_kwargs": {
-            "power": 1.0,
-            "lr_end": recipe.optimizer.learning_rate * recipe.optimizer.final_factor,
-        },
+        **_learning_rate_schedule(recipe),
         "bf16": recipe.precision == "bf16",
         "fp16": recipe.precision == "fp16",
         "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),
@@ -159,7 +175,18 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArgu
         "report_to": "none",
         "disable_tqdm": True,
     }
-    return TrainingArguments(**settings | recipe.trainer)
+    arguments = TrainingArguments(**settings | recipe.trainer)
+    if arguments.n_gpu > 1 or arguments.world_size > 1:
+        raise RecipeError("training runs in one process on one device for now; set CUDA_VISIBLE_DEVICES=0")
+    return arguments
+
+
+def _learning_rate_schedule(recipe: Recipe) -> dict[str, Any]:
+    """Linear to the final factor; the Trainer's polynomial schedule refuses a line that does not fall."""
+    rate, factor = recipe.optimizer.learning_rate, recipe.optimizer.final_factor
+    if factor == 1:
+        return {"lr_scheduler_type": "constant"}
+    return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": 1.0, "lr_end": rate * factor}}
 
 
 def fit(
