@@ -180,7 +180,7 @@ def test_bad_numbers_are_named(options, words):
 
 def test_frozen_or_missing_weights_are_refused():
     sparsity = CubicSparsity(0, 0.5, 0, 1)
-    with pytest.raises(ValueError, match="weights is empty"):
+    with pytest.raises(ValueError, match="weights must be parameters by name"):
         Pruner({}, sparsity=sparsity, n_train=1)
     with pytest.raises(ValueError, match="w has requires_grad=False"):
         Pruner({"w": torch.nn.Parameter(torch.ones(2), requires_grad=False)}, sparsity=sparsity, n_train=1)
