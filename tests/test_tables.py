@@ -3,7 +3,15 @@ from pathlib import Path
 import pytest
 
 from mgpp import load_runs
-from mgpp.analysis.tables import TABLES, between_markers, results, results_markdown, write_tables
+from mgpp.analysis.tables import (
+    TABLES,
+    between_markers,
+    paired_differences,
+    paired_markdown,
+    results,
+    results_markdown,
+    write_tables,
+)
 from mgpp.runs import Run
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +33,16 @@ def test_means_and_standard_errors_by_hand():
     assert "| 0.9 | L2 | 75.0 ± 5.0 | 2 | 1.0 |" in text
 
 
+def test_differences_are_paired_by_seed():
+    runs = [fake("mgpp", 0, 0.80), fake("mgpp", 1, 0.90), fake("l2", 0, 0.79), fake("l2", 1, 0.87), fake("gmp", 0, 0.5)]
+    table = paired_differences(runs)
+    assert table["rival"].tolist() == ["l2"]  # gmp shares only one seed
+    assert table["mean"].item() == pytest.approx(0.02)
+    assert table["se"].item() == pytest.approx(0.01)
+    assert "MGPP minus L2 at sparsity 0.9, paired by seed: +2.0 ± 1.0 points over 2 seeds" in paired_markdown(runs)
+    assert paired_differences([fake("l2", 0, 0.5)]).empty
+
+
 def test_missing_markers_are_an_error():
     with pytest.raises(ValueError, match="<!-- results -->"):
         between_markers("no markers", "results", "")
@@ -40,7 +58,7 @@ def test_all_tables_are_written(tmp_path):
     (tmp_path / "data").mkdir()
     for folder in ("runs", "tuning"):
         (tmp_path / "data" / folder).mkdir()
-    (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->")
+    (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->\n<!-- paired -->\n<!-- /paired -->")
     (tmp_path / "data" / "README.md").write_text("<!-- tuning -->\n<!-- /tuning -->")
     write_tables(tmp_path)
     assert "| sparsity | method |" in (tmp_path / "README.md").read_text()

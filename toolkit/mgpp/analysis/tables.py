@@ -41,6 +41,33 @@ def results_markdown(runs: Iterable[Run]) -> str:
     return "\n".join(lines)
 
 
+def paired_differences(runs: Iterable[Run], method: str = "mgpp") -> pd.DataFrame:
+    """How far `method` lies above each rival, paired by seed: mean and standard error where there are several seeds.
+
+    Returns:
+        Columns sparsity, rival, mean, se (both as shares, not percent), seeds.
+    """
+    table = summary([run for run in runs if run.status == "finished"])
+    wide = table.pivot_table(index=["sparsity", "seed"], columns="method", values="accuracy")
+    if method not in wide:
+        return pd.DataFrame(columns=["sparsity", "rival", "mean", "se", "seeds"])
+    above = -wide.drop(columns=method).sub(wide[method], axis=0)
+    long = above.melt(ignore_index=False, var_name="rival", value_name="above").dropna().reset_index()
+    groups = long.groupby(["sparsity", "rival"], as_index=False)["above"]
+    found = groups.agg(mean="mean", se=lambda values: values.std(ddof=1) / np.sqrt(len(values)), seeds="count")
+    return found[found["seeds"] > 1].reset_index(drop=True)
+
+
+def paired_markdown(runs: Iterable[Run]) -> str:
+    """The sentences of `paired_differences`, in points."""
+    lines = [
+        f"- {METHOD_NAMES['mgpp']} minus {METHOD_NAMES[row['rival']]} at sparsity {row['sparsity']:g}, paired by seed: "
+        f"{100 * row['mean']:+.1f} ± {100 * row['se']:.1f} points over {row['seeds']} seeds"
+        for row in paired_differences(runs).to_dict("records")
+    ]
+    return "\n".join(lines)
+
+
 def tuning_markdown(runs: Iterable[Run]) -> str:
     """The trials that chose the settings: what was tried, and the accuracy on the validation set that decided."""
     lines = ["| method | settings | 1/(nσ1²) or strength | validation accuracy, % | seconds |", "|---|---|---|---|---|"]
@@ -57,6 +84,7 @@ def tuning_markdown(runs: Iterable[Run]) -> str:
 
 TABLES: dict[str, tuple[str, str, Callable[[list[Run]], str]]] = {
     "results": ("README.md", "data/runs", results_markdown),
+    "paired": ("README.md", "data/runs", paired_markdown),
     "tuning": ("data/README.md", "data/tuning", tuning_markdown),
 }
 
