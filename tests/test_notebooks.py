@@ -28,7 +28,9 @@ def test_it_runs(path):
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}}).execute()
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
-    assert any("image/png" in output.get("data", {}) for output in outputs)
+    for cell in code_cells(notebook):
+        draws = cell.source.startswith(("figure_", "plot_"))
+        assert draws == any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
     assert not [output for output in outputs if output.get("name") == "stderr"]
 
 

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import seaborn as sns
 
 COLUMN_WIDTH, PAGE_WIDTH = 3.35, 6.9  # inches
@@ -48,10 +48,11 @@ def paper_style() -> AbstractContextManager[None]:
 
     Example:
         >>> with paper_style():
-        ...     mpl.rcParams["font.size"]
+        ...     plt.rcParams["font.size"]
         8.0
     """
-    return mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **_RC, **FILE_SETTINGS})
+    plt.draw_if_interactive()  # loads the backend now: notebooks switch to interactive then, and that must outlive this
+    return plt.style.context(["default", _RC | FILE_SETTINGS])
 
 
 def shades(count: int) -> list[Any]:
