@@ -24,7 +24,8 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")
-def test_it_runs(path):
+def test_it_runs(path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND")  # the kernel chooses its own
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}}).execute()
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
