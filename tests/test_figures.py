@@ -11,7 +11,8 @@ from mgpp.analysis.figures import FAMILIES, PAPER_PRIOR, comparable, render_all
 def test_figure_1_has_the_papers_prior_and_a_zoom():
     figure = figure_1()
     wide, close = figure.axes
-    assert [text.get_text() for text in close.get_legend().get_texts()] == ["L0", "L1", "L2", "MGP", "±τ = 0.002"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["L0", "L1", "L2", "MGP", "±τ = 0.002"]
     assert close.get_xlim()[1] == pytest.approx(3 * PAPER_PRIOR.threshold)
     assert wide.get_xlim() == (-0.5, 0.5)
     assert figure.get_figwidth() == style.PAGE_WIDTH
@@ -21,6 +22,13 @@ def test_figure_a1_varies_one_hyperparameter_a_panel():
     for ax, values in zip(figure_a1().axes, FAMILIES.values(), strict=True):
         assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"{value:g}" for value in values]
         assert ax.get_xscale() == "log"
+
+
+def test_a_column_has_its_panels_one_above_the_other():
+    figure = figure_a1(width=style.COLUMN_WIDTH)
+    assert figure.get_figwidth() == style.COLUMN_WIDTH
+    assert len({ax.get_subplotspec().colspan.start for ax in figure.axes}) == 1
+    assert all(ax.get_ylabel() for ax in figure.axes)
 
 
 def test_figure_2_draws_every_seed(tiny_runs_folder):
@@ -43,7 +51,12 @@ def test_rendering_twice_gives_the_same_bytes(tiny_runs_folder, tmp_path):
         paths = render_all(tiny_runs_folder, tmp_path / name)
         hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
     assert hashes[0] == hashes[1]
-    assert set(hashes[0]) == {f"figure_{stem}.{kind}" for stem in ("1", "2", "a1") for kind in ("pdf", "png")}
+    assert set(hashes[0]) == {
+        f"figure_{stem}{width}.{kind}"
+        for stem in ("1", "2", "a1")
+        for width in ("", "_column")
+        for kind in ("pdf", "png")
+    }
 
 
 def test_fonts_are_embedded_and_files_carry_no_date(tmp_path):

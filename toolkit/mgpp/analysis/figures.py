@@ -1,10 +1,12 @@
 """The paper's figures (Zhang, Sun & Liang 2024), a function each, and their rendering to files."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mgpp.analysis import style
@@ -27,57 +29,80 @@ FAMILIES = {
 }
 
 
-def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR) -> Figure:
+def panels(count: int, width: float, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of `height` inches: side by side on a page, one above the other in a column."""
+    narrow = width < style.PAGE_WIDTH / 2 + 1
+    rows, columns = (count, 1) if narrow else (1, count)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * height), sharey=sharey, squeeze=False)
+    if sharey and narrow:  # only side by side one label serves all
+        for ax in axes.flat:
+            ax.tick_params(labelleft=True)
+    return figure, list(axes.flat)
+
+
+def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.PAGE_WIDTH) -> Figure:
     """Figure 1: the penalties L0, L1, L2 and MGP, over the range of weights and close to zero.
+
+    Args:
+        prior: the MGP to draw; the paper's by default.
+        width: in inches; a column's width puts the panels one above the other.
 
     Example:
         >>> len(figure_1().axes)
         2
     """
     with style.paper_style():
-        figure, (wide, close) = plt.subplots(1, 2, figsize=(style.PAGE_WIDTH, 2.5), sharey=True)
+        figure, (wide, close) = panels(2, width, 2.7, sharey=True)
         penalties = (L0(), L1(), L2(), prior)
         plot_penalties(penalties, ax=wide, limit=0.5)
         plot_penalties(penalties, ax=close, limit=3 * prior.threshold if prior.has_threshold else 0.01)
         mark_prior_threshold(prior, ax=close)
         wide.set_title("(a) over the range of weights")
         close.set_title("(b) close to zero, where the spike lives")
-        close.set_ylabel("")
-        close.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if width == style.PAGE_WIDTH:
+            close.set_ylabel("")
+        figure.legend(*close.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.0)
     return figure
 
 
-def figure_a1(prior: MixtureGaussianPrior = PAPER_PRIOR) -> Figure:
+def figure_a1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.PAGE_WIDTH) -> Figure:
     """Figure A1: how λ, σ0² and σ1² change the landscape, one panel each, prior thresholds as dots.
+
+    Args:
+        prior: the values around which one at a time is changed.
+        width: in inches; a column's width puts the panels one above the other.
 
     Example:
         >>> [axes.get_legend().get_title().get_text() for axes in figure_a1().axes]
         ['λ', 'σ0²', 'σ1²']
     """
     with style.paper_style():
-        figure, axes = plt.subplots(1, 3, figsize=(style.PAGE_WIDTH, 2.4), sharey=True)
+        figure, axes = panels(3, width, 2.4, sharey=True)
         titles = ("(a) weight of the slab, λ", "(b) spike variance, σ0²", "(c) slab variance, σ1²")
         for ax, (field, values), title in zip(axes, FAMILIES.items(), titles, strict=True):
             plot_prior_family(prior, field, values, ax=ax)
             ax.set_title(title)
-            if ax is not axes[0]:
+            if ax is not axes[0] and width == style.PAGE_WIDTH:
                 ax.set_ylabel("")
     return figure
 
 
-def figure_2(runs: Iterable[Run], methods: Iterable[str] = ("mgpp", "l2")) -> Figure:
+def figure_2(
+    runs: Iterable[Run], methods: Iterable[str] = ("mgpp", "l2"), *, width: float = style.PAGE_WIDTH
+) -> Figure:
     """Figure 2: MGPP against L2. (a) density of the remaining weights, (b) pruning threshold through training.
 
     Args:
         runs: logged runs; finished ones of `methods` are drawn, at the highest sparsity that all of them reached.
         methods: which to compare.
+        width: in inches; a column's width puts the panels one above the other.
 
     Raises:
         ValueError: if no sparsity has a finished run of each method.
     """
     chosen = comparable(runs, methods)
     with style.paper_style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(style.PAGE_WIDTH, 2.6))
+        figure, (left, right) = panels(2, width, 2.6)
         plot_remaining_weights(chosen, ax=left)
         plot_thresholds(chosen, ax=right)
         left.set_title(f"(a) remaining weights at sparsity {chosen[0].sparsity:g}", pad=14)
@@ -111,11 +136,17 @@ def save_figure(figure: Figure, stem: str, folder: str | Path) -> list[Path]:
 
 
 def render_all(runs_folder: str | Path, out: str | Path) -> list[Path]:
-    """Draw all figures from the runs in a folder; returns the files."""
+    """Draw all figures from the runs in a folder, for a page and (`_column`) for a column; returns the files."""
     runs = load_runs(runs_folder)
-    draw: dict[str, Callable[[], Figure]] = {
+    draw: dict[str, Callable[..., Figure]] = {
         "figure_1": figure_1,
-        "figure_2": lambda: figure_2(runs),
+        "figure_2": partial(figure_2, runs),
         "figure_a1": figure_a1,
     }
-    return [path for stem, make in draw.items() for path in save_figure(make(), stem, out)]
+    widths = {"": style.PAGE_WIDTH, "_column": style.COLUMN_WIDTH}
+    return [
+        path
+        for stem, make in draw.items()
+        for ending, width in widths.items()
+        for path in save_figure(make(width=width), stem + ending, out)
+    ]

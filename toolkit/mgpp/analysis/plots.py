@@ -50,7 +50,7 @@ def plot_penalties(
             share[theta == 0] = np.nan
             ax.plot([0], [0], "o", color=color, markersize=3, clip_on=False, zorder=3)
         ax.plot(theta, share, style.PENALTY_LINES.get(penalty.label, "-"), color=color, label=penalty.label, **line)
-    ax.set(xlabel="weight θ", ylabel=f"penalty, share of its value at θ = {reference:g}", xlim=(-limit, limit))
+    ax.set(xlabel="weight θ", ylabel=f"penalty relative to θ = {reference:g}", xlim=(-limit, limit))
     return ax
 
 
