@@ -38,7 +38,7 @@ reproduce: env
 	@echo && echo "The committed runs behind the figures, in data/runs:" && $(BIN)/mgpp runs data/runs
 	@echo && echo "The figures lie in figures/, the executed notebooks in notebooks/."
 
-# the committed runs again, two at a time, into folders that must not exist: an hour and a half on two cores
+# the committed runs again, two at a time, into folders that must not exist: an hour and more on two cores
 train: env
 	@grep -hv '^#' data/tuning.txt data/runs.txt | xargs -P 2 -L 1 $(BIN)/mgpp train --quiet
 

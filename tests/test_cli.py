@@ -18,9 +18,10 @@ def test_train_runs_and_figures_together(tiny_recipe, tmp_path, monkeypatch):
         done = call("train", "reviews-quick", *settings, f"--set=method={method}", "--quiet")
         assert done.exit_code == 0, done.output
         assert "accuracy" in done.output
-    table = call("runs").output
+    table = call("runs", "data/local").output
     assert "reviews-quick-mgpp-0.9-seed0 finished" in table
-    done = call("figures")
+    assert call("runs", "data/local/reviews-quick-l2-0.9-seed0").output.count("finished") == 1
+    done = call("figures", "--runs", "data/local")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "figures" / "figure_2.png").stat().st_size > 10_000
 

@@ -43,6 +43,11 @@ def test_differences_are_paired_by_seed():
     assert paired_differences([fake("l2", 0, 0.5)]).empty
 
 
+def test_a_seed_is_not_counted_twice():
+    with pytest.raises(ValueError, match="runs l2-0, l2-0 share method, sparsity and seed"):
+        results([fake("l2", 0, 0.8), fake("l2", 0, 0.7)])
+
+
 def test_missing_markers_are_an_error():
     with pytest.raises(ValueError, match="<!-- results -->"):
         between_markers("no markers", "results", "")

@@ -140,6 +140,18 @@ def test_a_corrupted_data_package_is_refused(tiny_recipe, tmp_path, monkeypatch)
         train(tiny_recipe, tmp_path / "run", progress=False)
 
 
+def test_accumulated_batches_are_averaged(tiny_recipe, tmp_path):
+    """The loss of 4 x 8 examples has the size of that of 1 x 32."""
+    losses = []
+    for batch, accumulation in ((32, 1), (8, 4)):
+        trainer = {"gradient_accumulation_steps": accumulation, "max_grad_norm": 1e9}
+        recipe = replace(tiny_recipe, batch_size=batch, max_steps=4, save_model=False, trainer=trainer)
+        run = train(recipe, tmp_path / str(accumulation), progress=False)
+        losses.append(run.metrics[["loss", "grad_norm"]].iloc[0])
+    assert losses[1]["loss"] == pytest.approx(losses[0]["loss"], rel=0.2)  # not four times as large
+    assert losses[1]["grad_norm"] == pytest.approx(losses[0]["grad_norm"], rel=0.7)
+
+
 def test_a_constant_learning_rate_is_the_factor_one(tiny_recipe, tmp_path):
     constant = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, final_factor=1.0))
     assert training_arguments(constant, tmp_path, 30).lr_scheduler_type == "constant"

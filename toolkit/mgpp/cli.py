@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 RUNS_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("figures")
+NEW_RUNS_FOLDER = Path("data/local")  # ignored by git: what one tries does not mix with the committed runs
 
 
 class _CleanErrors(click.Group):
@@ -31,7 +32,7 @@ def main() -> None:
 @main.command()
 @click.argument("recipe")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: prior.lam=1e-5")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder [data/runs/NAME]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder [data/local/NAME]")
 @click.option("--replace", is_flag=True, help="Delete the run that DIR holds, instead of refusing")
 @click.option("--quiet", is_flag=True, help="No progress bar")
 def train(recipe: str, overrides: tuple[str, ...], out: Path | None, replace: bool, quiet: bool) -> None:
@@ -39,7 +40,7 @@ def train(recipe: str, overrides: tuple[str, ...], out: Path | None, replace: bo
     from mgpp.training.recipes import load_recipe, parse_override
 
     settings = load_recipe(recipe, **dict(parse_override(text) for text in overrides))
-    folder = out or RUNS_FOLDER / settings.run_name
+    folder = out or NEW_RUNS_FOLDER / settings.run_name
     from mgpp.training.train import train
 
     run = train(settings, folder, replace_run=replace, progress=not quiet)

@@ -310,7 +310,7 @@ def load_run(path: str | Path) -> Run:
 
 
 def load_runs(folder: str | Path) -> list[Run]:
-    """All runs in a folder, sorted by name; folders without a run.json are passed over.
+    """All runs in a folder, sorted by name, or the one run that the folder itself is; other folders are passed over.
 
     Raises:
         RunError: if the folder does not exist, or a run in it can't be read.
@@ -318,6 +318,8 @@ def load_runs(folder: str | Path) -> list[Run]:
     folder = Path(folder)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; train a run first, or give the folder of the runs")
+    if (folder / "run.json").is_file():
+        return [load_run(folder)]
     return [load_run(file.parent) for file in sorted(folder.glob("*/run.json"))]
 
 

@@ -40,7 +40,7 @@ def plot_penalties(
         reference: the θ where every curve is 1.
         line: further arguments for `Axes.plot`.
     """
-    ax = ax or plt.figure().subplots()
+    ax = ax or plt.figure(layout="constrained").subplots()
     theta = np.linspace(-limit, limit, 2001)
     for penalty in penalties:
         height = excess(penalty, np.array([reference]))[0] or 1.0
@@ -75,7 +75,7 @@ def plot_prior_family(
         ax: where to draw; a new figure by default.
         line: further arguments for `Axes.plot`.
     """
-    ax = ax or plt.figure().subplots()
+    ax = ax or plt.figure(layout="constrained").subplots()
     theta = np.logspace(-4, 0, 1001)
     others = {name: getattr(prior, name) for name in SYMBOLS if name != field}
     for value, color in zip(values, style.shades(len(values)), strict=True):
@@ -109,7 +109,7 @@ def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.Data
 
 def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes | None = None, limit: float = 0.3, **line: Any) -> Axes:
     """Density of the remaining nonzero weights at the last logged step, a line a run, coloured by method."""
-    ax = ax or plt.figure().subplots()
+    ax = ax or plt.figure(layout="constrained").subplots()
     for run in runs:
         bins = remaining_density(_filled(run, "weights"))
         x, y = _steps_of(bins)
@@ -132,7 +132,7 @@ def _steps_of(bins: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 def plot_thresholds(runs: Iterable[Run], *, ax: Axes | None = None, **line: Any) -> Axes:
     """The pruning threshold through training, a line a run, coloured by method, with the phases marked."""
-    ax = ax or plt.figure().subplots()
+    ax = ax or plt.figure(layout="constrained").subplots()
     runs = list(runs)
     for run in runs:
         rows = run.metrics.dropna(subset=["pruning_threshold"])
@@ -155,14 +155,14 @@ def mark_phases(run: Run, *, ax: Axes) -> Axes:
         ax.axvline(step, color="0.7", linewidth=0.6, zorder=0)
     for name, (left, right) in names.items():
         place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-        ax.text((left + right) / 2, 1.01, name, color="0.35", fontsize=6, **place)
+        ax.text((left + right) / 2, 1.01, name, color="0.35", fontsize=7, **place)
     ax.set_xlim(0, steps["total"])
     return ax
 
 
 def plot_sparsity_by_layer(run: Run, *, ax: Axes | None = None, **heatmap: Any) -> Axes:
     """Sparsity of each layer and kind of weight at the last logged step, as a heat map."""
-    ax = ax or plt.figure().subplots()
+    ax = ax or plt.figure(layout="constrained").subplots()
     layers = _filled(run, "layers")
     last = layers[layers["step"] == layers["step"].max()]
     table = last.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
@@ -175,7 +175,7 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes | None = None, **heatmap: Any) 
 
 def plot_trajectories(run: Run, *, ax: Axes | None = None, count: int = 40, **line: Any) -> Axes:
     """Single weights through training: those kept at the end in the slab's colour, those pruned in the spike's."""
-    ax = ax or plt.figure().subplots()
+    ax = ax or plt.figure(layout="constrained").subplots()
     table = _filled(run, "trajectories").pivot_table(index="step", columns=["name", "index"], values="value")
     kept = table.columns[table.iloc[-1] != 0][: count // 2]
     pruned = table.columns[table.iloc[-1] == 0][: count // 2]
@@ -201,6 +201,8 @@ def _filled(run: Run, frame: str) -> pd.DataFrame:
 
 
 def _label(run: Run) -> str:
+    if not run.method:  # a log of one's own Trainer, without a recipe
+        return run.name
     return f"{METHOD_NAMES.get(run.method, run.method)}, sparsity {run.sparsity:g}, seed {run.seed}"
 
 
@@ -211,7 +213,7 @@ def _look(run: Run) -> dict[str, Any]:
     return {
         "color": style.METHOD_COLORS.get(run.method),
         "linestyle": style.METHOD_LINES.get(run.method, "-"),
-        "label": METHOD_NAMES.get(run.method, run.method),
+        "label": METHOD_NAMES.get(run.method, run.method or run.name),
         "linewidth": 0.9,
         "alpha": 0.85,
     }

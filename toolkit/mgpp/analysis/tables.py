@@ -13,12 +13,25 @@ from mgpp.analysis.plots import METHOD_NAMES
 from mgpp.runs import Run, load_runs, summary
 
 
+def finished(runs: Iterable[Run]) -> pd.DataFrame:
+    """The summary of the finished runs.
+
+    Raises:
+        ValueError: if two share method, sparsity and seed, since averaging them would count a seed twice.
+    """
+    table = summary([run for run in runs if run.status == "finished"])
+    twice = table[table.duplicated(["method", "sparsity", "seed"], keep=False)]
+    if len(twice):
+        raise ValueError(f"runs {', '.join(twice['name'])} share method, sparsity and seed; move all but one away")
+    return table
+
+
 def results(runs: Iterable[Run]) -> pd.DataFrame:
     """Accuracy on the test set by method and sparsity: mean and its standard error over seeds.
 
     The standard error is sd/√seeds with one seed's missing; `binomial_se` is that of a single run on the test set.
     """
-    table = summary([run for run in runs if run.status == "finished"])
+    table = finished(runs)
     groups = table.groupby(["sparsity", "method"], as_index=False)
     rows = groups.agg(
         mean=("accuracy", "mean"),
@@ -47,7 +60,7 @@ def paired_differences(runs: Iterable[Run], method: str = "mgpp") -> pd.DataFram
     Returns:
         Columns sparsity, rival, mean, se (both as shares, not percent), seeds.
     """
-    table = summary([run for run in runs if run.status == "finished"])
+    table = finished(runs)
     wide = table.pivot_table(index=["sparsity", "seed"], columns="method", values="accuracy")
     if method not in wide:
         return pd.DataFrame(columns=["sparsity", "rival", "mean", "se", "seeds"])

@@ -15,6 +15,10 @@ class PruningCallback(TrainerCallback):
     an optimizer update; then `on_optimizer_step` prunes. Steps are counted by the Trainer's clock, so an update that
     fp16 loss scaling skips still counts and the schedule reaches its end.
 
+    On logged steps the Trainer is asked for its loss, so it logs there too, to the console and to `report_to`. If you
+    accumulate gradients, see that the Trainer averages them: it does not for a model whose forward takes **kwargs and
+    ignores `num_items_in_batch`, as BERT's does; set `trainer.model_accepts_loss_kwargs = False` then.
+
     Args:
         pruner: holds weights, schedule and penalty.
         run_writer: where to log, for instance `mgpp.RunWriter(folder)`; None logs nothing.

@@ -217,6 +217,9 @@ def fit(
         data_collator=task.collate,
         callbacks=[pruning, bar.callback],
     )
+    # The Trainer takes any model whose forward has **kwargs for one that averages over accumulated batches by itself,
+    # and most don't: their gradients would grow with the accumulation. This makes the Trainer average.
+    trainer.model_accepts_loss_kwargs = False
     trainer.remove_callback(PrinterCallback)
     trainer.train()
 
