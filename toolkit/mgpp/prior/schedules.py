@@ -74,7 +74,7 @@ class CubicSparsity:
 
     def __post_init__(self) -> None:
         _check_steps(self)
-        hint = "it is the fraction of zeros, below 1 since a model without weights predicts nothing"
+        hint = "it is the fraction of zeros, strictly below 1: a model without weights predicts nothing"
         below_one = 1 - 1e-9
         for field in ("initial_sparsity", "final_sparsity"):
             value = check_number("CubicSparsity", field, getattr(self, field), 0, below_one, hint)
