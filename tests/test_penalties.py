@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mgpp import L0, L1, L2, NoPenalty, NoThresholdError
+from mgpp import L0, L1, L2, NoPenalty, NoThresholdError, Penalty
 
 ALL = [NoPenalty(), L0(0.3), L1(0.3), L2(0.3)]
 
@@ -51,6 +51,15 @@ def test_scalar_tensors_and_empty_ones():
     L2(0.5).add_grad_(grad, torch.tensor(2.0), n=1)
     assert grad.item() == 2.0
     L2(0.5).add_grad_(torch.zeros(0, 3), torch.zeros(0, 3), n=1)
+
+
+def test_a_penalty_without_formulas_is_refused_when_it_is_made():
+    class Unfinished(Penalty):
+        def _penalty(self, xp, w):
+            return w
+
+    with pytest.raises(TypeError, match="_grad"):
+        Unfinished()
 
 
 def test_a_negative_strength_is_refused():

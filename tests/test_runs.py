@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgpp import RunError, RunWriter, load_run, load_runs
+from mgpp import RunError, RunWriter, load_run, load_runs, runs
 from mgpp.runs import METRICS_COLUMNS, summary
 
 
@@ -161,6 +161,17 @@ def test_a_row_needs_its_step_and_values_must_be_plain(tmp_path):
         with pytest.raises(RunError, match="is a set, which a run can't hold"):
             writer.metrics({"step": 0, "seen": {1}})
     assert load_run(tmp_path / "run").final == {"accuracy": None}
+
+
+def test_parts_that_are_joined_while_they_are_read(tmp_path, monkeypatch):
+    with RunWriter(tmp_path / "run") as writer:
+        for step in (0, 10):
+            writer.part("layers", step, rows(step))
+        listed = runs._parts(tmp_path / "run" / "layers.parquet")
+    answers = iter([listed])  # the first listing is stale by now
+    fresh = runs._parts
+    monkeypatch.setattr(runs, "_parts", lambda folder: next(answers, None) or fresh(folder))
+    assert len(load_run(tmp_path / "run").layers) == 4
 
 
 def test_blank_lines_are_no_rows(tmp_path):

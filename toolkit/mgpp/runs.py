@@ -49,6 +49,25 @@ class RunError(ValueError):
     """A run's folder can't be written or read; the message says which file and why."""
 
 
+def check_folder(folder: str | Path, *, replace: bool = False) -> None:
+    """Nothing, if a run can be written to `folder`: it does not exist, is empty, or holds a run that may be replaced.
+
+    Raises:
+        RunError: if it holds another run or other files.
+
+    Example:
+        >>> check_folder("a-folder-that-does-not-exist")
+    """
+    folder = Path(folder)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    holds_run = (folder / "run.json").is_file()
+    if not holds_run:
+        raise RunError(f"{folder} is not an empty folder; choose another: --out DIR")
+    if not replace:
+        raise RunError(f"{folder} holds another run; choose another folder or replace it: --out DIR or --replace")
+
+
 class RunWriter:
     """Writes one run's folder, flushing each row, so that a run that is stopped loses nothing that was logged.
 
@@ -73,22 +92,14 @@ class RunWriter:
 
     def __init__(self, folder: str | Path, info: Mapping[str, Any] | None = None, *, replace: bool = False):
         self.folder = Path(folder)
-        self._make_room(replace)
+        check_folder(self.folder, replace=replace)
+        if self.folder.exists() and replace:
+            shutil.rmtree(self.folder.resolve())
         self.folder.mkdir(parents=True, exist_ok=True)
         self.info: dict[str, Any] = {"format": FORMAT_VERSION, "status": "running", **(info or {})}
         self._started = time.monotonic()
         self._save_info()
         self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
-
-    def _make_room(self, replace: bool) -> None:
-        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
-            return
-        holds_run = (self.folder / "run.json").is_file()
-        if holds_run and replace:
-            shutil.rmtree(self.folder.resolve())
-            return
-        what = "holds another run; choose another folder or replace it" if holds_run else "is not an empty folder"
-        raise RunError(f"{self.folder} {what}: --out DIR{' or --replace' if holds_run else ''}")
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         """Append one row and flush it; it must hold `step`. Values that are not finite are written as null."""
@@ -179,9 +190,11 @@ def _read_parts(paths: list[Path]) -> pd.DataFrame:
     for path in paths:
         try:
             frames.append(pd.read_parquet(path))
+        except FileNotFoundError:
+            raise
         except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
             raise RunError(f"{path} is not readable: {error}; remove it to read the others") from None
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 @dataclass(frozen=True)
@@ -261,8 +274,11 @@ class Run:
         return self._frame("trajectories")
 
     def _frame(self, frame: str) -> pd.DataFrame:
-        parts = _parts(self.folder / f"{frame}.parquet")
-        return _read_parts(parts) if parts else pd.DataFrame()
+        folder = self.folder / f"{frame}.parquet"
+        try:
+            return _read_parts(_parts(folder))
+        except FileNotFoundError:  # the writer has joined the parts since they were listed
+            return _read_parts(_parts(folder))
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

@@ -31,13 +31,17 @@ FAMILIES = {
 
 def panels(count: int, width: float, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels of `height` inches: side by side on a page, one above the other in a column."""
-    narrow = width < style.PAGE_WIDTH / 2 + 1
-    rows, columns = (count, 1) if narrow else (1, count)
+    rows, columns = (count, 1) if width <= style.COLUMN_WIDTH else (1, count)
     figure, axes = plt.subplots(rows, columns, figsize=(width, rows * height), sharey=sharey, squeeze=False)
-    if sharey and narrow:  # only side by side one label serves all
-        for ax in axes.flat:
-            ax.tick_params(labelleft=True)
     return figure, list(axes.flat)
+
+
+def _label_once(*axes: Axes) -> None:
+    """Side by side, panels on one scale need the y label only on the left."""
+    for ax in axes:
+        spec = ax.get_subplotspec()
+        if spec is not None and not spec.is_first_col():
+            ax.set_ylabel("")
 
 
 def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.PAGE_WIDTH) -> Figure:
@@ -59,8 +63,7 @@ def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.
         mark_prior_threshold(prior, ax=close)
         wide.set_title("(a) over the range of weights")
         close.set_title("(b) close to zero, where the spike lives")
-        if width == style.PAGE_WIDTH:
-            close.set_ylabel("")
+        _label_once(wide, close)
         figure.legend(*close.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.0)
     return figure
 
@@ -82,8 +85,7 @@ def figure_a1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style
         for ax, (field, values), title in zip(axes, FAMILIES.items(), titles, strict=True):
             plot_prior_family(prior, field, values, ax=ax)
             ax.set_title(title)
-            if ax is not axes[0] and width == style.PAGE_WIDTH:
-                ax.set_ylabel("")
+        _label_once(*axes)
     return figure
 
 

@@ -14,6 +14,7 @@ in float64 and rounded once: float32 and float64 come back as they went in; half
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -74,7 +75,7 @@ def check_count(owner: str, field: str, value: Any, low: int) -> int:
 
 
 @dataclass(frozen=True)
-class Penalty:
+class Penalty(ABC):
     """The interface of all penalties; a subclass gives the penalty R and its derivative as formulas.
 
     Subclasses define `_penalty(xp, w)` and `_grad(xp, w)`, where `xp` is the array namespace.
@@ -82,11 +83,11 @@ class Penalty:
 
     label: ClassVar[str] = "penalty"
 
-    def _penalty(self, xp: Any, w: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define _penalty")
+    @abstractmethod
+    def _penalty(self, xp: Any, w: Array) -> Array: ...
 
-    def _grad(self, xp: Any, w: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define _grad")
+    @abstractmethod
+    def _grad(self, xp: Any, w: Array) -> Array: ...
 
     def _spike_probability(self, xp: Any, w: Array) -> Array:
         return xp.zeros_like(w)

@@ -126,7 +126,7 @@ class Pruner:
         return 0.0 if self.phase(step) == "warmup" else self.sparsity(step)
 
     def target_count(self, step: int) -> int:
-        """K = round(v(t) N)."""
+        """The number of weights to remove at `step`, k = round(v(t) N)."""
         return round(self.target_sparsity(step) * self.total)
 
     def zeros(self) -> int:

@@ -21,7 +21,7 @@ from mgpp.pruning.callback import PruningCallback
 from mgpp.pruning.methods import METHODS
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
-from mgpp.runs import Run, RunWriter, load_run
+from mgpp.runs import Run, RunWriter, check_folder, load_run
 from mgpp.training.packages import MINILM, sha256
 from mgpp.training.progress import ProgressBar
 from mgpp.training.provenance import native_bf16, provenance
@@ -51,6 +51,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
     Example:
         >>> run = train(load_recipe("reviews-quick"), "my-run")  # doctest: +SKIP
     """
+    check_folder(run_dir, replace=replace_run)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     recipe = resolve(recipe)
