@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mgpp import MixtureGaussianPrior, NoThresholdError
 
@@ -118,14 +119,51 @@ def test_add_grad_adds_the_gradient_over_n(prior, n):
     torch.testing.assert_close(grad, 1 + prior.penalty_grad(w) / n)
 
 
+@given(priors())
+def test_the_short_formula_of_torch_equals_the_plain_one(prior):
+    """In float64 to rounding, from the middle of the spike to where it no longer counts."""
+    reach = 3 * prior.threshold if prior.has_threshold else 1.0
+    w = torch.linspace(-reach, reach, 201, dtype=torch.float64)
+    grad, plain = torch.zeros_like(w), np.zeros(201)
+    prior.add_grad_(grad, w, n=7)
+    prior.add_grad_(plain, w.numpy(), n=7)
+    np.testing.assert_allclose(grad.numpy(), plain, rtol=1e-12)
+
+
 def test_add_grad_in_float32_agrees_with_float64():
     prior = MixtureGaussianPrior(0.1, 1e-10, 0.05)
     w = torch.randn(100, 1000) * torch.logspace(-7, 0, 1000)
     grad = torch.zeros_like(w)
     prior.add_grad_(grad, torch.nn.Parameter(w), n=1)
-    torch.testing.assert_close(grad.double(), prior.penalty_grad(w.double()), rtol=1e-4, atol=1e-6)
-    beyond = w.abs() > 100 * prior.threshold  # only the slab is left, and it is exact
-    torch.testing.assert_close(grad[beyond], w[beyond] / 0.05)
+    torch.testing.assert_close(grad.double(), prior.penalty_grad(w.double()), rtol=1e-5, atol=1e-12)
+    beyond = w.abs() > 4 * prior.threshold
+    assert torch.equal(grad[beyond], w[beyond] * torch.tensor(1 / 0.05))  # only the slab is left, and it is exact
+
+
+def test_a_list_of_weights_is_taken_one_by_one():
+    prior = MixtureGaussianPrior(0.1, 1e-4, 1.0)
+    weights = [torch.randn(3, 4), torch.randn(5)]
+    grads = [torch.ones(3, 4), torch.ones(5)]
+    prior.add_grads_(grads, weights, n=2)
+    for grad, w in zip(grads, weights, strict=True):
+        torch.testing.assert_close(grad, 1 + prior.penalty_grad(w) / 2)
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        prior.add_grads_(grads, weights[:1], n=2)
+
+
+def test_nothing_of_the_weights_size_is_made():
+    made = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            made.append(out.untyped_storage().nbytes() if isinstance(out, torch.Tensor) else 0)
+            return out
+
+    w, grad = torch.randn(3_000_000), torch.zeros(3_000_000)
+    with Watch():
+        MixtureGaussianPrior(0.1, 1e-4, 1.0).add_grad_(grad, w, n=2)
+    assert max(size for size in made if size != w.nbytes) < 4e6
 
 
 def test_add_grad_handles_views_and_half_precision():

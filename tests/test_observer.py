@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mgpp import CubicSparsity, MixtureGaussianPrior, Observer, Pruner
-from mgpp.pruning.observer import BIN_EDGES, follow, histogram_rows, layer_rows, spike_share, trajectory_rows
+from mgpp.prior import chunks
+from mgpp.pruning.observer import BIN_EDGES, follow, histogram_rows, layer_rows, spike_edge, trajectory_rows
 
 NAME = "bert.encoder.layer.1.output.dense.weight"
 
@@ -77,10 +78,20 @@ def test_layers():
     assert np.isnan(row["spike_fraction"])
 
 
-def test_spike_share_without_a_threshold():
-    weights = torch.ones(3)
-    assert spike_share(weights, MixtureGaussianPrior(0.0, 1e-8, 0.1)) == 1
-    assert spike_share(weights, MixtureGaussianPrior(1.0, 1e-8, 0.1)) == 0
+def test_layers_equal_torch_whatever_the_chunks(monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK", 64)
+    weights = {NAME: torch.randn(40, 37).T.bfloat16(), NAME.replace("1", "2"): torch.randn(1001).double()}
+    prior = MixtureGaussianPrior(1e-3, 0.01, 1.0)
+    for row, weight in zip(layer_rows(weights, 7, prior).to_dict("records"), weights.values(), strict=True):
+        size = weight.abs().double()
+        assert row["abs_mean"] == pytest.approx(size.mean().item(), rel=1e-6)
+        assert row["abs_std"] == pytest.approx(size.std(correction=0).item(), rel=1e-6)
+        assert row["spike_fraction"] == (size < prior.threshold).double().mean().item()
+
+
+def test_the_spike_reaches_everywhere_or_nowhere_without_a_threshold():
+    assert spike_edge(MixtureGaussianPrior(0.0, 1e-8, 0.1)) == np.inf
+    assert spike_edge(MixtureGaussianPrior(1.0, 1e-8, 0.1)) == 0
 
 
 def test_histogram_by_hand():
@@ -94,9 +105,13 @@ def test_histogram_by_hand():
     assert inside == 2
 
 
-def test_histogram_equals_numpy():
-    values = torch.randn(5000) * torch.logspace(-8, 1, 5000)
-    rows = histogram_rows({NAME: values}, 0)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_histogram_equals_numpy(dtype):
+    edges = torch.tensor(BIN_EDGES, dtype=torch.float32)
+    random = torch.randn(5000) * torch.logspace(-8, 1, 5000)
+    values = torch.cat([random, edges, edges.nextafter(torch.zeros(161))]).to(dtype).float()
+    values = values[values != edges[-1]]  # numpy counts it with the bin before
+    rows = histogram_rows({NAME: values.to(dtype)}, 0)
     positive = rows[(rows["left"] >= BIN_EDGES[0]) & np.isfinite(rows["right"])].set_index("left")["count"]
     expected, _ = np.histogram(values.numpy(), bins=BIN_EDGES.astype(np.float32))
     found = positive.reindex(BIN_EDGES[:-1], fill_value=0).to_numpy()

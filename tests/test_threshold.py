@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,32 +7,40 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mgpp import magnitude_threshold
+from mgpp.prior import chunks
 from mgpp.pruning import threshold as threshold_module
-from mgpp.pruning.threshold import smallest
+from mgpp.pruning.threshold import Cut, find_cut
 
 levels = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 3.5, float("inf"), -float("inf"), 1e-40])
 tensors = st.lists(st.lists(levels, min_size=1, max_size=8).map(torch.tensor), min_size=1, max_size=4)
 
 
-def reference_masks(parts, k):
-    """Sort by (magnitude, position) and cut the first k: a stable sort keeps the order of positions."""
-    flat = torch.cat([part.flatten() for part in parts]).abs()
-    order = sorted(range(len(flat)), key=lambda i: (flat[i].item(), i))
-    mask = torch.ones(len(flat), dtype=torch.bool)
-    mask[order[:k]] = False
-    return mask.split([part.numel() for part in parts])
+def textbook(parts, k):
+    return torch.cat([part.flatten().abs().double() for part in parts]).kthvalue(k).values.item()
 
 
-@given(tensors, st.data())
-def test_equals_kthvalue_and_cuts_exactly_k(parts, data):
+@given(tensors, st.data(), st.none() | st.sampled_from([0.0, 1e-40, 1.0, 1.003, 2.0, 3.0, math.inf, math.nan]))
+def test_equals_kthvalue_whatever_is_expected(parts, data, expected):
     total = sum(part.numel() for part in parts)
     k = data.draw(st.integers(1, total))
-    expected = torch.cat([part.abs() for part in parts]).kthvalue(k).values.item()
-    assert magnitude_threshold(parts, k) == expected
-    masks, threshold = smallest({str(i): part for i, part in enumerate(parts)}, k)
-    assert threshold == expected
-    for mask, reference in zip(masks.values(), reference_masks(parts, k), strict=True):
-        assert torch.equal(mask, reference)
+    assert magnitude_threshold(parts, k, expected=expected) == textbook(parts, k)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=60), st.data())
+def test_counts_what_is_below_and_what_ties(values, data):
+    k = data.draw(st.integers(1, len(values)))
+    size = torch.tensor(values).abs()
+    threshold = textbook([size], k)
+    below, ties = int((size < threshold).sum()), int((size == threshold).sum())
+    assert find_cut({"w": torch.tensor(values)}, k) == Cut(threshold, below, ties)
+
+
+@pytest.fixture
+def tiny_memory(monkeypatch):
+    """Chunks, samples and collections so small that every branch is taken."""
+    monkeypatch.setattr(chunks, "CHUNK", 104)
+    for name, value in (("SMALLEST_SAMPLE", 16), ("LARGEST_SAMPLE", 16), ("MOST_CANDIDATES", 60)):
+        monkeypatch.setattr(threshold_module, name, value)
 
 
 def adversarial(size):
@@ -52,15 +62,29 @@ def adversarial(size):
 
 @pytest.mark.parametrize("name", adversarial(8))
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999, 1.0])
-def test_a_small_sample_changes_nothing(name, share, monkeypatch):
-    monkeypatch.setattr(threshold_module, "SAMPLE", 16)
-    monkeypatch.setattr(threshold_module, "CHUNK", 100)
+@pytest.mark.parametrize("wrong", [None, 0.7, 0.997, 1.002, 40.0])
+def test_little_memory_and_bad_guesses_change_nothing(name, share, wrong, tiny_memory):
     whole = adversarial(2000)[name]
     parts = [whole[:700].reshape(7, 100).T, whole[700:701].reshape(()), whole[701:]]  # a view, a scalar, a vector
     k = max(1, round(share * 2000))
-    assert magnitude_threshold(parts, k) == whole.abs().double().kthvalue(k).values.item()
-    masks, _ = smallest({str(i): part for i, part in enumerate(parts)}, k)
-    assert sum(int((~mask).sum()) for mask in masks.values()) == k
+    exact = textbook(parts, k)
+    assert magnitude_threshold(parts, k, expected=None if wrong is None else wrong * exact) == exact
+
+
+def count_passes(monkeypatch):
+    passes, scan = [], threshold_module._scan
+    monkeypatch.setattr(threshold_module, "_scan", lambda *args: passes.append(1) or scan(*args))
+    return passes
+
+
+def test_one_pass_is_enough_and_a_good_guess_needs_no_sample(monkeypatch):
+    weights = {"w": torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))}
+    passes = count_passes(monkeypatch)
+    exact = magnitude_threshold(weights, 900_000)
+    assert len(passes) == 1
+    monkeypatch.setattr(threshold_module, "_sample", None)
+    assert magnitude_threshold(weights, 900_000, expected=1.004 * exact) == exact
+    assert len(passes) == 2
 
 
 def test_memory_does_not_grow_with_the_weights():
@@ -84,16 +108,8 @@ def test_memory_does_not_grow_with_the_weights():
 
 def test_matrices_and_mixed_types():
     parts = {"a": torch.tensor([[0.1, -3.0], [2.0, 0.5]]), "b": torch.tensor([0.1], dtype=torch.bfloat16)}
-    masks, threshold = smallest(parts, 2)
-    assert threshold == pytest.approx(0.10009765625)  # 0.1 in bfloat16, larger than in float32
-    assert masks["a"].tolist() == [[False, True], [True, True]]
-    assert masks["b"].tolist() == [False]
-
-
-def test_nothing_to_cut():
-    masks, threshold = smallest({"a": torch.zeros(3)}, 0)
-    assert masks["a"].all()
-    assert threshold == 0
+    assert magnitude_threshold(parts, 1) == pytest.approx(0.1, rel=1e-7)
+    assert magnitude_threshold(parts, 2) == 0.10009765625  # 0.1 in bfloat16, larger than in float32
 
 
 @pytest.mark.parametrize("k", [0, 4])
@@ -105,15 +121,3 @@ def test_k_out_of_range(k):
 def test_nan_is_refused_by_name():
     with pytest.raises(ValueError, match="layer.7 holds NaN"):
         magnitude_threshold({"layer.7": torch.tensor([1.0, float("nan")])}, 1)
-
-
-def test_a_scalar_is_a_weight_like_any_other():
-    masks, _ = smallest({"a": torch.tensor(5.0), "b": torch.tensor([1.0, 2.0])}, 1)
-    assert masks["a"].item()
-    assert masks["b"].tolist() == [False, True]
-
-
-def test_what_is_gone_ranks_before_other_zeros():
-    masks, threshold = smallest({"a": torch.tensor([0.0, 0.0, 1.0])}, 1, gone={"a": torch.tensor([False, True, False])})
-    assert masks["a"].tolist() == [True, False, True]
-    assert threshold == 0

@@ -4,7 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mgpp.prior.penalties import Array, NoThresholdError, Penalty, check_number, sigmoid
+from mgpp.prior.penalties import (
+    Array,
+    NoThresholdError,
+    Penalty,
+    check_number,
+    is_torch,
+    sigmoid,
+    working_precision,
+)
 
 SMALLEST_VAR, LARGEST_VAR = 1e-30, 1e6
 
@@ -111,3 +119,24 @@ class MixtureGaussianPrior(Penalty):
             if weight > 0
         ]
         return -(xp.logaddexp(*logs) if len(logs) == 2 else logs[0])
+
+    def _add_grad_(self, xp: Any, grad: Array, w: Array, scale: float) -> None:
+        """The same formula as `_grad` in five operations of torch on one temporary.
+
+        The log odds are held above a bound below which the spike no longer counts beside the slab: exponentials that
+        overflow or underflow take many times longer, and most weights lie far beyond the spike.
+        """
+        if not is_torch(w) or self.lam in (0.0, 1.0):
+            super()._add_grad_(xp, grad, w, scale)
+            return
+        w = working_precision(xp, w)
+        like = {"dtype": w.dtype, "device": w.device}
+        odds, slab = xp.full((), self.log_odds_at_zero, **like), xp.full((), scale / self.slab_var, **like)
+        spike = xp.addcmul(odds, w, w, value=-0.5 * self.precision_gap)
+        spike.clamp_(min=self._least_log_odds).sigmoid_()
+        grad.addcmul_(w, xp.add(slab, spike, alpha=scale * self.precision_gap, out=spike))
+
+    @property
+    def _least_log_odds(self) -> float:
+        """Log odds at which the spike's pull is at most e^-45 of the slab's, which float64 does not see."""
+        return -max(87.0, math.log(self.slab_var / self.spike_var) + 45)

@@ -1,20 +1,26 @@
-"""The pruning threshold: the exact k-th smallest magnitude over many tensors, and the masks that follow from it.
+"""The pruning threshold: the exact k-th smallest magnitude over many tensors, without gathering them.
 
-The threshold is found without gathering the weights: a strided sample brackets it, one streaming pass counts what lies
-below the bracket and collects the few candidates inside, and the rest is a selection among those. A bracket that misses
-is widened and the pass repeated, so the result is exact for every input.
+A sample, or the threshold expected from earlier ones, brackets the rank. One streaming pass counts what lies up to the
+bracket and collects the few candidates inside; the rest is a selection among those. Where the bracket misses, or holds
+more candidates than memory is meant for, it is moved or narrowed by what the pass has learnt, so the result is exact
+for every input and the extra memory is bounded.
 """
 
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-SAMPLE = 1 << 16  # magnitudes in the sample
-CHUNK = 1 << 18  # weights looked at together on a processor: a chunk and its masks stay in the cache
+from mgpp.prior.chunks import chunks
+from mgpp.pruning.magnitudes import Magnitudes, working_dtype
+
+SMALLEST_SAMPLE, LARGEST_SAMPLE = 1 << 14, 1 << 20  # magnitudes; in between it is one of every 256
+MOST_CANDIDATES = 1 << 22  # collected in one pass; of more, every second is let go
+COLUMNS = 8  # weights that are looked at together for a candidate among them
+REACH = 0.005  # how far, relatively, the threshold may lie from an expected one
 
 
 def named(tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> dict[str, Tensor]:
@@ -24,16 +30,9 @@ def named(tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> dict[str
     return dict(tensors if isinstance(tensors, Mapping) else {str(i): t for i, t in enumerate(tensors)})
 
 
-def common_dtype(tensors: Mapping[str, Tensor]) -> torch.dtype:
-    """The widest of the tensors' types, in which all their magnitudes compare exactly."""
-    types = [tensor.dtype for tensor in tensors.values()]
-    widest = types[0] if types else torch.float32
-    for dtype in types[1:]:
-        widest = torch.promote_types(widest, dtype)
-    return widest
-
-
-def magnitude_threshold(tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tensor, k: int) -> float:
+def magnitude_threshold(
+    tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tensor, k: int, *, expected: float | None = None
+) -> float:
     """The pruning threshold: the k-th smallest magnitude over all tensors together, exactly.
 
     Equal to `torch.kthvalue` of the concatenated magnitudes. Not the prior threshold τ, which knows no weights.
@@ -41,6 +40,8 @@ def magnitude_threshold(tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tenso
     Args:
         tensors: named tensors, a sequence of tensors, or one tensor, of any shapes.
         k: rank, from 1 (the smallest magnitude) to the number of elements.
+        expected: a guess, such as the threshold of an earlier prune event. One that is right within half a percent
+            saves time; any other costs some. The result does not depend on it.
 
     Raises:
         ValueError: if k is out of range or a tensor holds NaN; the message names it.
@@ -50,123 +51,128 @@ def magnitude_threshold(tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tenso
         >>> magnitude_threshold([torch.tensor([3.0, -1.0]), torch.tensor([[2.0], [-4.0]])], k=2)
         2.0
     """
-    weights, k = named(tensors), operator.index(k)
-    total = sum(weight.numel() for weight in weights.values())
+    return find_cut(named(tensors), k, expected=expected).threshold
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The k-th smallest magnitude, how many magnitudes are smaller, and how many are equal to it."""
+
+    threshold: float
+    below: int
+    ties: int
+
+
+def find_cut(weights: Mapping[str, Tensor], k: int, *, expected: float | None = None) -> Cut:
+    """`magnitude_threshold` with its neighbourhood, see there.
+
+    Example:
+        >>> find_cut({"w": torch.tensor([3.0, -1.0, 2.0, -2.0])}, k=2)
+        Cut(threshold=2.0, below=1, ties=2)
+    """
+    k, total = operator.index(k), sum(weight.numel() for weight in weights.values())
     if not 1 <= k <= total:
         raise ValueError(f"magnitude_threshold: k={k} must be from 1 to the number of weights, {total}")
-    sample = _sorted_sample(weights, total)
-    margin = 4.0  # standard deviations of the sample's rank
-    while True:
-        low, high = _bracket(sample, k / total, margin)
-        threshold = _scan(weights, low, high).kth(k, total, weights)
-        if threshold is not None:
-            return threshold
-        margin *= 8
+    counts = None
+    if expected is not None and 0 < expected < math.inf:
+        counts = _scan(weights, expected * (1 - REACH), expected * (1 + REACH))
+    if counts is None or not counts.hold(k):
+        counts = _scan(weights, *_bracket(_sample(weights, total), k / total))
+    return _close_in(weights, counts, k)
 
 
-def _chunks(weights: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[Tensor]:
-    """Magnitudes, a chunk at a time."""
-    for weight in weights.values():
-        flat = weight.detach().reshape(-1)
-        size = CHUNK if flat.device.type == "cpu" else max(1, flat.numel())
-        for part in flat.split(size):
-            yield part.abs().to(dtype)
+def _sample(weights: Mapping[str, Tensor], total: int) -> Tensor:
+    """Every so-many-th magnitude; an odd stride does not fall in step with the rows."""
+    stride = (total // min(max(total >> 8, SMALLEST_SAMPLE), LARGEST_SAMPLE)) | 1
+    dtype = working_dtype(weights)
+    parts = [part.reshape(-1)[::stride].to("cpu", dtype) for w in weights.values() for (part,) in chunks(w.detach())]
+    sample = torch.cat(parts).abs_()
+    return sample[~sample.isnan()]
 
 
-def _sorted_sample(weights: Mapping[str, Tensor], total: int) -> Tensor:
-    """Every so-many-th magnitude of each tensor, sorted; an odd stride does not fall in step with the rows."""
-    stride, dtype = max(1, total // SAMPLE) | 1, common_dtype(weights)
-    parts = [weight.detach().reshape(-1)[::stride].abs().to(dtype).cpu() for weight in weights.values()]
-    sample = torch.cat(parts).double()
-    return sample[~sample.isnan()].sort().values
-
-
-def _bracket(sample: Tensor, share: float, margin: float) -> tuple[float, float]:
-    """Two magnitudes between which the quantile `share` lies, most likely."""
+def _bracket(sample: Tensor, share: float, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
+    """Two magnitudes of the sample between which its quantile `share` lies, most likely; `low`, `high` at its ends."""
     count = len(sample)
-    reach = margin * math.sqrt(count * share * (1 - share)) + margin
+    reach = min(4 * math.sqrt(count * share * (1 - share)) + 4, count / 4)  # four standard deviations of the rank
     left, right = math.floor(count * share - reach), math.ceil(count * share + reach)
-    return (sample[left].item() if left >= 0 else 0.0, sample[right].item() if right < count else math.inf)
+    return (
+        float(sample.kthvalue(left).values) if left >= 1 else low,
+        float(sample.kthvalue(right).values) if right <= count else high,
+    )
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """What one pass found around a bracket; counts of shards add up, and so do their candidates."""
+    """What one pass found around a bracket. Of shards, counts add up and candidates are joined."""
 
     low: float
     high: float
-    below: int
-    at_low: int
-    candidates: Tensor  # strictly between low and high
-    at_high: int
-    above: int
+    up_to_low: int
+    inside: int  # strictly between low and high
+    candidates: Tensor  # those inside, or an even share of them if they were too many
 
-    def kth(self, k: int, total: int, weights: Mapping[str, Tensor]) -> float | None:
-        """The k-th smallest magnitude, or None if it lies outside of the bracket."""
-        inside = len(self.candidates)
-        if self.below + self.at_low + inside + self.at_high + self.above < total:
-            name = next(name for name, weight in weights.items() if weight.isnan().any())
-            raise ValueError(f"{name} holds NaN, which has no magnitude to rank; lower the learning rate")
-        rank = k - self.below
-        if rank < 1 or rank > self.at_low + inside + self.at_high:
-            return None
-        if rank <= self.at_low:
-            return self.low
-        rank -= self.at_low
-        return self.candidates.kthvalue(rank).values.item() if rank <= inside else self.high
+    def hold(self, k: int) -> bool:
+        """Whether the k-th smallest magnitude lies inside of the bracket."""
+        return 1 <= k - self.up_to_low <= self.inside
+
+    @property
+    def are_complete(self) -> bool:
+        """Whether all those inside were collected."""
+        return len(self.candidates) == self.inside
 
 
 def _scan(weights: Mapping[str, Tensor], low: float, high: float) -> _Counts:
     """Count and collect in one pass over all weights."""
-    below = at_low = at_high = above = 0
-    candidates = [torch.empty(0)]
-    for size in _chunks(weights, common_dtype(weights)):
-        under, over = size < low, size > high
-        between = size[~(under | over)]  # NaN, too, is neither under nor over
-        below += int(under.sum())
-        above += int(over.sum())
-        at_low += int((between == low).sum())
-        at_high += int((between == high).sum()) if high > low else 0
-        candidates.append(between[(between > low) & (between < high)].cpu())
-    widest = torch.promote_types(common_dtype(weights), torch.float32)
-    return _Counts(low, high, below, at_low, torch.cat([c.to(widest) for c in candidates]), at_high, above)
+    sizes = Magnitudes(weights)
+    low, high = (float(torch.tensor(end, dtype=sizes.dtype)) for end in (low, high))
+    up_to_low = inside = collected = 0
+    kept, every = [torch.empty(0, dtype=sizes.dtype)], 1
+    for name, _, size in sizes:
+        outside = sizes.where(torch.le, size, low)
+        up_to_low += int(outside.sum())
+        found = _inside(size, outside.add_(sizes.where(torch.ge, size, high))).cpu()
+        if found.isnan().any():  # NaN is neither low nor high
+            raise ValueError(f"{name} holds NaN, which has no magnitude to rank; lower the learning rate")
+        inside += len(found)
+        kept.append(found[::every])
+        collected += len(kept[-1])
+        if collected > MOST_CANDIDATES:
+            kept, every = [torch.cat(kept)[::2].clone()], 2 * every
+            collected = len(kept[0])
+    return _Counts(low, high, up_to_low, inside, torch.cat(kept))
 
 
-def smallest(
-    tensors: Mapping[str, Tensor], k: int, *, gone: Mapping[str, Tensor] | None = None
-) -> tuple[dict[str, Tensor], float]:
-    """Masks that keep all but the k smallest magnitudes, exactly k False over all tensors, and the threshold.
-
-    Of weights that tie at the threshold, the first in the order of the tensors and their flat index go. That order
-    is the same on every rank and in every run.
-
-    Args:
-        tensors: named tensors; the masks come under the same names, True = kept.
-        k: number of weights to remove, from 0; the threshold of k = 0 is 0.
-        gone: masks, True = removed before and zero now, at most k of them; these go before other zeros.
-
-    Example:
-        >>> masks, threshold = smallest({"w": torch.tensor([3.0, -1.0, 1.0, 1.0])}, k=2)
-        >>> masks["w"].tolist(), threshold
-        ([True, False, False, True], 1.0)
-    """
-    if k == 0:
-        return {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in tensors.items()}, 0.0
-    threshold, dtype = magnitude_threshold(tensors, k), common_dtype(tensors)
-    masks = {name: tensor.detach().abs().to(dtype) >= threshold for name, tensor in tensors.items()}
-    for name, mask in (gone or {}).items():
-        masks[name] &= ~mask
-    ties_to_cut = k - sum(mask.numel() - int(mask.count_nonzero()) for mask in masks.values())
-    for name, tensor in tensors.items():
-        if ties_to_cut:
-            ties = (tensor.detach().abs().to(dtype) == threshold) & masks[name]
-            ties_to_cut -= _cut_first_ties_(masks[name], ties, ties_to_cut)
-    return masks, threshold
+def _inside(size: Tensor, outside: Tensor) -> Tensor:
+    """The few magnitudes where `outside` is 0, looked for only in the columns that hold one."""
+    rows = COLUMNS if len(size) % COLUMNS == 0 else 1
+    columns = (outside.view(rows, -1).amin(0) == 0).nonzero().view(-1)
+    few, out = (flat.view(rows, -1).index_select(1, columns) for flat in (size, outside))
+    return few[out == 0]
 
 
-def _cut_first_ties_(mask: Tensor, ties: Tensor, limit: int) -> int:
-    """Set the first `limit` of the ties to False; return how many that were."""
-    chosen = ties.nonzero()[:limit]  # (ties, dimensions), in the order of the flat index
-    if len(chosen):  # an empty index of a 0-d tensor would mean all of it
-        mask[chosen.unbind(1)] = False
-    return len(chosen)
+def _close_in(weights: Mapping[str, Tensor], counts: _Counts, k: int) -> Cut:
+    """Look again, between bounds that narrow with every pass, until a pass holds the answer."""
+    floor, ceiling = 0.0, math.inf
+    while not (counts.hold(k) and counts.are_complete):
+        if counts.hold(k):
+            floor, ceiling = counts.low, counts.high
+            bracket = _bracket(counts.candidates, (k - counts.up_to_low) / counts.inside, floor, ceiling)
+        else:
+            edge = counts.low if k <= counts.up_to_low else counts.high
+            cut = _cut_at(weights, edge)
+            if cut.below < k <= cut.below + cut.ties:
+                return cut
+            floor, ceiling = bracket = (floor, edge) if k <= cut.below else (edge, ceiling)
+        counts = _scan(weights, *bracket)
+    threshold = counts.candidates.kthvalue(k - counts.up_to_low).values
+    below, ties = (int((relation(counts.candidates, threshold)).sum()) for relation in (torch.lt, torch.eq))
+    return Cut(float(threshold), counts.up_to_low + below, ties)
+
+
+def _cut_at(weights: Mapping[str, Tensor], threshold: float) -> Cut:
+    """How many magnitudes are smaller than, and equal to, a threshold."""
+    below, ties, sizes = 0, 0, Magnitudes(weights)
+    for _, _, size in sizes:
+        below += int(sizes.where(torch.lt, size, threshold).sum())
+        ties += int(sizes.where(torch.eq, size, threshold).sum())
+    return Cut(threshold, below, ties)

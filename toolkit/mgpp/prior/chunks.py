@@ -1,0 +1,36 @@
+"""Large arrays in pieces that fit in the processor's cache, so that a chain of operations reads memory once."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+CHUNK = 1 << 19  # weights a piece: 2 MiB in float32; smaller ones wait for their threads, larger ones leave the cache
+DEVICE_CHUNK = 1 << 22  # on other devices fewer and larger launches pay
+
+
+def chunks(*arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """Views of arrays of one shape, piece by piece and aligned: changing a piece changes its array.
+
+    Contiguous arrays are cut flat. Where one is not, all are cut along their first dimension. Every piece but the last
+    holds a multiple of eight elements, in the order of the flat index.
+
+    Args:
+        arrays: numpy arrays or torch tensors of one shape.
+
+    Example:
+        >>> import numpy as np
+        >>> [piece.shape for (piece,) in chunks(np.zeros((3, 500_000)))]
+        [(524288,), (524288,), (451424,)]
+    """
+    if arrays[0].ndim == 0 or all(is_contiguous(array) for array in arrays):
+        arrays = tuple(array.reshape(-1) for array in arrays)
+    shape = arrays[0].shape
+    size = CHUNK if str(getattr(arrays[0], "device", "cpu")) == "cpu" else DEVICE_CHUNK
+    rows = max(8, size // max(1, math.prod(shape[1:])) // 8 * 8)
+    for start in range(0, shape[0], rows):
+        yield tuple(array[start : start + rows] for array in arrays)
+
+
+def is_contiguous(array: Any) -> bool:
+    """Whether the elements lie in memory in the order of the flat index."""
+    return array.is_contiguous() if hasattr(array, "is_contiguous") else array.flags.c_contiguous

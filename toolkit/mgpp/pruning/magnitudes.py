@@ -1,0 +1,52 @@
+"""Magnitudes of many tensors, a chunk at a time, in memory that is made once."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mgpp.prior.chunks import chunks
+
+
+def working_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
+    """Float64 if any tensor is, else float32: magnitudes of all the tensors' types compare exactly in it."""
+    return torch.float64 if any(w.dtype == torch.float64 for w in weights.values()) else torch.float32
+
+
+class Magnitudes:
+    """Walks over tensors and compares their magnitudes.
+
+    Buffers serve all chunks in turn, since fresh memory costs more than the arithmetic: use what came of one chunk
+    before the next. Comparisons give 1.0 or 0.0, since processors write floats several times faster than bools.
+
+    Example:
+        >>> sizes = Magnitudes({"w": torch.tensor([3.0, -1.0])})
+        >>> [(name, sizes.where(torch.gt, size, 2.0)) for name, part, size in sizes]
+        [('w', tensor([1., 0.]))]
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]):
+        self.weights, self.dtype = weights, working_dtype(weights)
+        self._buffers: dict[Any, Tensor] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """The tensor's name, a part of the tensor (a view), and the part's magnitudes, flat."""
+        for name, weight in self.weights.items():
+            for (part,) in chunks(weight.detach()):
+                yield name, part, self.of(part)
+
+    def of(self, part: Tensor) -> Tensor:
+        """Magnitudes of one part, flat."""
+        flat = part.reshape(-1).to(self.dtype)
+        return torch.abs(flat, out=self._buffer("magnitudes", flat, self.dtype))
+
+    def where(self, relation: Callable[..., Tensor], size: Tensor, value: float) -> Tensor:
+        """1.0 where the relation holds, else 0.0."""
+        return relation(size, value, out=self._buffer(relation, size, torch.float32))
+
+    def _buffer(self, key: Any, like: Tensor, dtype: torch.dtype) -> Tensor:
+        held = self._buffers.get((key, like.device))
+        if held is None or len(held) < len(like):
+            held = self._buffers[key, like.device] = torch.empty(len(like), dtype=dtype, device=like.device)
+        return held[: len(like)]

@@ -1,0 +1,130 @@
+"""Masks of one bit a weight, and the one pass over the weights that makes, measures and applies them.
+
+In memory a mask is packed: bit i % 8 of byte i // 8 belongs to the weight of flat index i, as in
+`numpy.packbits(..., bitorder="little")`. 1 = kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mgpp.prior.chunks import chunks
+from mgpp.pruning.magnitudes import Magnitudes
+from mgpp.pruning.threshold import Cut
+
+_GATHER = 0x0102040810204080  # times eight bytes of 0 or 1: their bits, side by side in the highest byte
+_SPREAD = 0x0101010101010101  # times a byte: eight copies of it
+_EACH = 0x8040201008040201 - (1 << 64)  # another bit of each of the copies; as a signed number
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def pack(kept: Tensor) -> Tensor:
+    """Bits of a bool tensor, as uint8.
+
+    Example:
+        >>> pack(torch.tensor([True, False, True]))
+        tensor([5], dtype=torch.uint8)
+    """
+    flat = kept.reshape(-1)
+    if len(flat) % 8:
+        flat = torch.nn.functional.pad(flat, (0, -len(flat) % 8))
+    return ((flat.view(torch.int64) * _GATHER) >> 56).to(torch.uint8)
+
+
+def unpack(bits: Tensor, count: int) -> Tensor:
+    """The first `count` of the bits, as a flat bool tensor.
+
+    Example:
+        >>> unpack(torch.tensor([5], dtype=torch.uint8), 3)
+        tensor([ True, False,  True])
+    """
+    return ((bits.to(torch.int64) * _SPREAD) & _EACH).view(torch.uint8)[:count].bool()
+
+
+def zero_(weight: Tensor, kept: Tensor) -> None:
+    """Set weights to +0 where `kept` is False, infinities and NaN too: their bits, as integers, times 0 or 1."""
+    weight.view(_INTEGERS[weight.itemsize]).mul_(kept.view(torch.uint8).view(weight.shape))
+
+
+@torch.no_grad()
+def apply_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    """Set the weights to 0 that packed masks do not keep.
+
+    Example:
+        >>> w = torch.tensor([1.0, 2.0, 3.0])
+        >>> apply_({"w": w}, {"w": pack(torch.tensor([True, False, True]))})
+        >>> w
+        tensor([1., 0., 3.])
+    """
+    for name, bits in masks.items():
+        start = 0
+        for (part,) in chunks(weights[name].detach()):
+            zero_(part, _section(bits, start, part.numel()))
+            start += part.numel()
+
+
+def _section(bits: Tensor, start: int, count: int) -> Tensor:
+    """`count` unpacked bits from `start`, a multiple of 8."""
+    return unpack(bits[start // 8 : (start + count + 7) // 8], count)
+
+
+@dataclass
+class Pruned:
+    """What `prune_` did: packed masks, how many removed weights had grown again, how many fates changed."""
+
+    masks: dict[str, Tensor]
+    regrown: int = 0
+    changed: int = 0
+
+
+@torch.no_grad()
+def prune_(
+    weights: Mapping[str, Tensor], cut: Cut, ties: int, old: Mapping[str, Tensor], *, allow_regrowth: bool = True
+) -> Pruned:
+    """Set to 0 what lies below the cut and the first `ties` of what lies at it, in one pass.
+
+    Of weights that tie, the first in the order of the tensors and their flat index go. That order is the same on every
+    rank and in every run.
+
+    Args:
+        weights: by name, changed in place.
+        cut: from `find_cut`.
+        ties: how many of the weights at the threshold go.
+        old: packed masks of the event before, or none.
+        allow_regrowth: False: what the old masks removed stays removed, apart from the ties counted.
+
+    Example:
+        >>> weights = {"w": torch.tensor([3.0, -1.0, 1.0, 1.0])}
+        >>> pruned = prune_(weights, Cut(threshold=1.0, below=0, ties=3), 2, {})
+        >>> weights["w"], unpack(pruned.masks["w"], 4)
+        (tensor([3., 0., 0., 1.]), tensor([ True, False, False,  True]))
+    """
+    result, sizes = Pruned({}), Magnitudes(weights)
+    goes = torch.le if ties == cut.ties > 0 else torch.lt
+    ties = 0 if goes is torch.le else ties
+    bits: dict[str, list[Tensor]] = {name: [] for name in weights}
+    starts = dict.fromkeys(weights, 0)
+    for name, part, size in sizes:
+        kept = sizes.where(goes, size, cut.threshold).bool().logical_not_()
+        if old:
+            was = _section(old[name], starts[name], len(size))
+            result.regrown += int((size.bool() & ~was).count_nonzero())
+            kept = kept if allow_regrowth else kept & was
+        if ties:
+            ties -= _remove_first_(kept, sizes.where(torch.eq, size, cut.threshold).bool(), ties)
+        if old:
+            result.changed += int((kept ^ was).count_nonzero())
+        zero_(part, kept)
+        bits[name].append(pack(kept))
+        starts[name] += len(size)
+    result.masks = {name: torch.cat(pieces) for name, pieces in bits.items()}
+    return result
+
+
+def _remove_first_(kept: Tensor, ties: Tensor, limit: int) -> int:
+    """Set the first `limit` of the kept ties to False; return how many that were."""
+    chosen = (kept & ties).nonzero().view(-1)[:limit]
+    kept[chosen] = False
+    return len(chosen)
