@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgpp.prior import chunks
+from mgpp.prior.chunks import Buffers
 from mgpp.pruning.masks import apply_, pack, prune_, unpack, zero_
 from mgpp.pruning.threshold import Cut, find_cut
 
@@ -90,7 +91,7 @@ def test_what_is_gone_stays_gone_and_counts_first():
 
 def test_zero_means_plus_zero():
     weight = torch.tensor([float("nan"), float("-inf"), -1.0, 2.0])
-    zero_(weight, torch.tensor([False, False, False, True]))
+    zero_(weight, torch.tensor([False, False, False, True]), Buffers())
     assert weight.tolist() == [0, 0, 0, 2]
     assert not weight.signbit().any()
 

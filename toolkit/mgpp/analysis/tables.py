@@ -3,8 +3,10 @@
 python -m mgpp.analysis.tables        rewrites the tables of README.md and data/README.md between their markers
 """
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,10 +97,52 @@ def tuning_markdown(runs: Iterable[Run]) -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, tuple[str, str, Callable[[list[Run]], str]]] = {
-    "results": ("README.md", "data/runs", results_markdown),
-    "paired": ("README.md", "data/runs", paired_markdown),
-    "tuning": ("data/README.md", "data/tuning", tuning_markdown),
+def benchmark_markdown(result: Mapping[str, Any]) -> str:
+    """What the prior and the pruning cost beside the textbook and the memory's speed, from the benchmark's JSON."""
+    device, versions = result["provenance"]["device"], result["provenance"]["versions"]
+    lines = [
+        f"{device['name']}, {device['threads']} threads, torch {versions['torch']}; medians of rounds in which all take"
+        " turns. Extra memory: at the peak, beyond weights and gradients.",
+        "",
+        "| targets | what | ms | GB/s | × faster than the textbook | × the memory's own time | extra MB (textbook's) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_kernel_row(row) for row in result["kernels"]]
+    if "training" in result:
+        lines += ["", *_training_lines(result["training"])]
+    return "\n".join(lines)
+
+
+def _kernel_row(row: Mapping[str, Any]) -> str:
+    ours, memory = row["seconds"]["ours"], row["extra_mb"]
+    ratios = [f"{row['seconds']['textbook'] / ours:.1f}" if "textbook" in row["seconds"] else "–"]
+    ratios.append(f"{ours / row['seconds']['limit']:.1f}" if "limit" in row["seconds"] else "")
+    extra = [f"{memory[name]:,.0f}" if memory.get(name) is not None else "–" for name in ("ours", "textbook")]
+    cells = [row["size"], row["what"], f"{1e3 * ours:,.1f}", f"{row['gb_per_second']:.1f}", *ratios]
+    return f"| {' | '.join(cells)} | {extra[0]} ({extra[1]}) |"
+
+
+def _training_lines(training: Mapping[str, Any]) -> list[str]:
+    lines = ["| share of a `reviews` training | prior | pruning | logging | together |", "|---|---|---|---|---|"]
+    for name, spent in training["shares"].items():
+        parts = [spent[part] / spent["training"] for part in ("prior", "pruning", "logging")]
+        cells = [f"{share:.1%}" for share in [*parts, sum(parts)]]
+        lines.append(f"| {name}, {training['steps']} steps of {1e3 * spent['training']:.0f} ms | {' | '.join(cells)} |")
+    lines += ["", "| a training step | ms |", "|---|---|"]
+    return lines + [f"| {name} | {1e3 * seconds:.0f} |" for name, seconds in training["careless"].items()]
+
+
+def _benchmarks(folder: Path) -> str:
+    files = sorted(folder.glob("*.json"))
+    return "\n\n".join(benchmark_markdown(json.loads(file.read_text(encoding="utf-8"))) for file in files)
+
+
+# name of the markers: the file that holds them, and what renders the table, given the repository's root
+TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "results": ("README.md", lambda root: results_markdown(load_runs(root / "data/runs"))),
+    "paired": ("README.md", lambda root: paired_markdown(load_runs(root / "data/runs"))),
+    "benchmarks": ("README.md", lambda root: _benchmarks(root / "data/benchmarks")),
+    "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),
 }
 
 
@@ -123,10 +167,10 @@ def between_markers(text: str, name: str, table: str) -> str:
 
 def write_tables(root: Path) -> None:
     """Rewrite all tables below the repository's root."""
-    for name, (file, folder, render) in TABLES.items():
+    for name, (file, render) in TABLES.items():
         path = root / file
         text = path.read_text(encoding="utf-8")
-        path.write_text(between_markers(text, name, render(load_runs(root / folder))), encoding="utf-8")
+        path.write_text(between_markers(text, name, render(root)), encoding="utf-8")
 
 
 if __name__ == "__main__":

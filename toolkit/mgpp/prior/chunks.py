@@ -31,6 +31,28 @@ def chunks(*arrays: Any) -> Iterator[tuple[Any, ...]]:
         yield tuple(array[start : start + rows] for array in arrays)
 
 
+class Buffers:
+    """Torch temporaries that are made once and serve all chunks in turn: fresh memory costs as much as arithmetic.
+
+    Example:
+        >>> import torch
+        >>> buffers = Buffers()
+        >>> first = buffers.like(torch.ones(2, 3), "a")
+        >>> buffers.like(torch.ones(5), "a").data_ptr() == first.data_ptr()
+        True
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Any, Any] = {}
+
+    def like(self, part: Any, use: Any, dtype: Any = None) -> Any:
+        """Memory of the shape of `part`, holding anything; the same for all parts with the same use."""
+        key, count = (use, part.device, dtype or part.dtype), part.numel()
+        if key not in self._held or self._held[key].numel() < count:
+            self._held[key] = part.new_empty(count, dtype=dtype)
+        return self._held[key][:count].view(part.shape)
+
+
 def is_contiguous(array: Any) -> bool:
     """Whether the elements lie in memory in the order of the flat index."""
     return array.is_contiguous() if hasattr(array, "is_contiguous") else array.flags.c_contiguous

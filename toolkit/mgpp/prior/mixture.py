@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from array_api_compat import array_namespace
+
+from mgpp.prior.chunks import Buffers
 from mgpp.prior.penalties import (
     Array,
     NoThresholdError,
@@ -120,21 +123,21 @@ class MixtureGaussianPrior(Penalty):
         ]
         return -(xp.logaddexp(*logs) if len(logs) == 2 else logs[0])
 
-    def _add_grad_(self, xp: Any, grad: Array, w: Array, scale: float) -> None:
-        """The same formula as `_grad` in five operations of torch on one temporary.
+    def _add_chunk_(self, grad: Array, w: Array, scale: float, buffers: Buffers) -> None:
+        """The formula of `_grad` in five operations of torch on one temporary.
 
         The log odds are held above a bound below which the spike no longer counts beside the slab: exponentials that
         overflow or underflow take many times longer, and most weights lie far beyond the spike.
         """
         if not is_torch(w) or self.lam in (0.0, 1.0):
-            super()._add_grad_(xp, grad, w, scale)
+            super()._add_chunk_(grad, w, scale, buffers)
             return
-        w = working_precision(xp, w)
-        like = {"dtype": w.dtype, "device": w.device}
-        odds, slab = xp.full((), self.log_odds_at_zero, **like), xp.full((), scale / self.slab_var, **like)
-        spike = xp.addcmul(odds, w, w, value=-0.5 * self.precision_gap)
+        xp = array_namespace(w)
+        w, slab, gap = working_precision(xp, w), scale / self.slab_var, self.precision_gap
+        spike = buffers.like(w, "spike")
+        xp.addcmul(w.new_full((), self.log_odds_at_zero), w, w, value=-0.5 * gap, out=spike)
         spike.clamp_(min=self._least_log_odds).sigmoid_()
-        grad.addcmul_(w, xp.add(slab, spike, alpha=scale * self.precision_gap, out=spike))
+        grad.addcmul_(w, xp.add(w.new_full((), slab), spike, alpha=scale * gap, out=spike))
 
     @property
     def _least_log_odds(self) -> float:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
-from mgpp.prior.chunks import chunks
+from mgpp.prior.chunks import Buffers, chunks
 
 Array = Any  # a float, a numpy array or a torch tensor
 
@@ -178,12 +178,14 @@ class Penalty(ABC):
         for grad, w in pairs:
             if grad.shape != w.shape:
                 raise ValueError(f"add_grad_: grad has shape {tuple(grad.shape)} but w has {tuple(w.shape)}")
+        buffers = Buffers()
         for pair in pairs:
             for grad, w in chunks(*pair):
-                self._add_grad_(array_namespace(w), grad, w, scale)
+                self._add_chunk_(grad, w, scale, buffers)
 
-    def _add_grad_(self, xp: Any, grad: Array, w: Array, scale: float) -> None:
-        """One chunk. A subclass may say the same in fewer operations."""
+    def _add_chunk_(self, grad: Array, w: Array, scale: float, buffers: Buffers) -> None:
+        """Add to one chunk. A subclass may say the same in fewer operations."""
+        xp = array_namespace(w)
         grad += scale * self._grad(xp, working_precision(xp, w))
 
 

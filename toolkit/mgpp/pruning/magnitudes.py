@@ -1,12 +1,11 @@
 """Magnitudes of many tensors, a chunk at a time, in memory that is made once."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mgpp.prior.chunks import chunks
+from mgpp.prior.chunks import Buffers, chunks
 
 
 def working_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
@@ -17,8 +16,8 @@ def working_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
 class Magnitudes:
     """Walks over tensors and compares their magnitudes.
 
-    Buffers serve all chunks in turn, since fresh memory costs more than the arithmetic: use what came of one chunk
-    before the next. Comparisons give 1.0 or 0.0, since processors write floats several times faster than bools.
+    Use what came of one chunk before taking the next: both lie in the same memory. Comparisons give 1.0 or 0.0, since
+    processors write floats several times faster than bools.
 
     Example:
         >>> sizes = Magnitudes({"w": torch.tensor([3.0, -1.0])})
@@ -28,7 +27,7 @@ class Magnitudes:
 
     def __init__(self, weights: Mapping[str, Tensor]):
         self.weights, self.dtype = weights, working_dtype(weights)
-        self._buffers: dict[Any, Tensor] = {}
+        self._buffers = Buffers()
 
     def __iter__(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """The tensor's name, a part of the tensor (a view), and the part's magnitudes, flat."""
@@ -39,14 +38,8 @@ class Magnitudes:
     def of(self, part: Tensor) -> Tensor:
         """Magnitudes of one part, flat."""
         flat = part.reshape(-1).to(self.dtype)
-        return torch.abs(flat, out=self._buffer("magnitudes", flat, self.dtype))
+        return torch.abs(flat, out=self._buffers.like(flat, "magnitudes"))
 
     def where(self, relation: Callable[..., Tensor], size: Tensor, value: float) -> Tensor:
         """1.0 where the relation holds, else 0.0."""
-        return relation(size, value, out=self._buffer(relation, size, torch.float32))
-
-    def _buffer(self, key: Any, like: Tensor, dtype: torch.dtype) -> Tensor:
-        held = self._buffers.get((key, like.device))
-        if held is None or len(held) < len(like):
-            held = self._buffers[key, like.device] = torch.empty(len(like), dtype=dtype, device=like.device)
-        return held[: len(like)]
+        return relation(size, value, out=self._buffers.like(size, relation, torch.float32))

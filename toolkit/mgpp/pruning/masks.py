@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mgpp.prior.chunks import chunks
+from mgpp.prior.chunks import Buffers, chunks
 from mgpp.pruning.magnitudes import Magnitudes
 from mgpp.pruning.threshold import Cut
 
@@ -20,7 +20,7 @@ _EACH = 0x8040201008040201 - (1 << 64)  # another bit of each of the copies; as 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def pack(kept: Tensor) -> Tensor:
+def pack(kept: Tensor, buffers: Buffers | None = None) -> Tensor:
     """Bits of a bool tensor, as uint8.
 
     Example:
@@ -30,22 +30,28 @@ def pack(kept: Tensor) -> Tensor:
     flat = kept.reshape(-1)
     if len(flat) % 8:
         flat = torch.nn.functional.pad(flat, (0, -len(flat) % 8))
-    return ((flat.view(torch.int64) * _GATHER) >> 56).to(torch.uint8)
+    eights = flat.view(torch.int64)
+    wide = torch.mul(eights, _GATHER, out=(buffers or Buffers()).like(eights, "wide"))
+    return wide.bitwise_right_shift_(56).to(torch.uint8)
 
 
-def unpack(bits: Tensor, count: int) -> Tensor:
-    """The first `count` of the bits, as a flat bool tensor.
+def unpack(bits: Tensor, count: int, buffers: Buffers | None = None) -> Tensor:
+    """The first `count` of the bits, as a flat bool tensor, in the buffers' memory if there are any.
 
     Example:
         >>> unpack(torch.tensor([5], dtype=torch.uint8), 3)
         tensor([ True, False,  True])
     """
-    return ((bits.to(torch.int64) * _SPREAD) & _EACH).view(torch.uint8)[:count].bool()
+    buffers = buffers or Buffers()
+    wide = buffers.like(bits, "wide", torch.int64).copy_(bits).mul_(_SPREAD).bitwise_and_(_EACH)
+    each = wide.view(torch.uint8)[:count]
+    return buffers.like(each, "unpacked", torch.bool).copy_(each)
 
 
-def zero_(weight: Tensor, kept: Tensor) -> None:
+def zero_(weight: Tensor, kept: Tensor, buffers: Buffers) -> None:
     """Set weights to +0 where `kept` is False, infinities and NaN too: their bits, as integers, times 0 or 1."""
-    weight.view(_INTEGERS[weight.itemsize]).mul_(kept.view(torch.uint8).view(weight.shape))
+    bits = weight.view(_INTEGERS[weight.itemsize])
+    bits.mul_(buffers.like(bits, "kept").copy_(kept.view(torch.uint8).view(bits.shape)))
 
 
 @torch.no_grad()
@@ -58,16 +64,17 @@ def apply_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         >>> w
         tensor([1., 0., 3.])
     """
+    buffers = Buffers()
     for name, bits in masks.items():
         start = 0
         for (part,) in chunks(weights[name].detach()):
-            zero_(part, _section(bits, start, part.numel()))
+            zero_(part, _section(bits, start, part.numel(), buffers), buffers)
             start += part.numel()
 
 
-def _section(bits: Tensor, start: int, count: int) -> Tensor:
+def _section(bits: Tensor, start: int, count: int, buffers: Buffers) -> Tensor:
     """`count` unpacked bits from `start`, a multiple of 8."""
-    return unpack(bits[start // 8 : (start + count + 7) // 8], count)
+    return unpack(bits[start // 8 : (start + count + 7) // 8], count, buffers)
 
 
 @dataclass
@@ -101,30 +108,33 @@ def prune_(
         >>> weights["w"], unpack(pruned.masks["w"], 4)
         (tensor([3., 0., 0., 1.]), tensor([ True, False, False,  True]))
     """
-    result, sizes = Pruned({}), Magnitudes(weights)
+    result, sizes, buffers = Pruned({}), Magnitudes(weights), Buffers()
     goes = torch.le if ties == cut.ties > 0 else torch.lt
     ties = 0 if goes is torch.le else ties
     bits: dict[str, list[Tensor]] = {name: [] for name in weights}
     starts = dict.fromkeys(weights, 0)
     for name, part, size in sizes:
-        kept = sizes.where(goes, size, cut.threshold).bool().logical_not_()
+        kept = buffers.like(size, "stays", torch.bool).copy_(sizes.where(goes, size, cut.threshold)).logical_not_()
         if old:
-            was = _section(old[name], starts[name], len(size))
-            result.regrown += int((size.bool() & ~was).count_nonzero())
-            kept = kept if allow_regrowth else kept & was
+            gone = _section(old[name], starts[name], len(size), buffers).logical_not_()
+            grown = buffers.like(size, "grown", torch.bool).copy_(size).bitwise_and_(gone)
+            result.regrown += int(grown.count_nonzero())
+            if not allow_regrowth:
+                kept.masked_fill_(gone, False)
         if ties:
-            ties -= _remove_first_(kept, sizes.where(torch.eq, size, cut.threshold).bool(), ties)
+            level = buffers.like(size, "level", torch.bool).copy_(sizes.where(torch.eq, size, cut.threshold))
+            ties -= _remove_first_(kept, level.bitwise_and_(kept), ties)
         if old:
-            result.changed += int((kept ^ was).count_nonzero())
-        zero_(part, kept)
-        bits[name].append(pack(kept))
+            result.changed += len(size) - int(gone.bitwise_xor_(kept).count_nonzero())
+        zero_(part, kept, buffers)
+        bits[name].append(pack(kept, buffers))
         starts[name] += len(size)
     result.masks = {name: torch.cat(pieces) for name, pieces in bits.items()}
     return result
 
 
 def _remove_first_(kept: Tensor, ties: Tensor, limit: int) -> int:
-    """Set the first `limit` of the kept ties to False; return how many that were."""
-    chosen = (kept & ties).nonzero().view(-1)[:limit]
+    """Set the first `limit` of the ties to False; return how many that were."""
+    chosen = ties.nonzero().view(-1)[:limit]
     kept[chosen] = False
     return len(chosen)

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,24 +82,21 @@ def find_cut(weights: Mapping[str, Tensor], k: int, *, expected: float | None = 
     return _close_in(weights, counts, k)
 
 
-def _sample(weights: Mapping[str, Tensor], total: int) -> Tensor:
-    """Every so-many-th magnitude; an odd stride does not fall in step with the rows."""
+def _sample(weights: Mapping[str, Tensor], total: int) -> np.ndarray:
+    """Every so-many-th magnitude, sorted; an odd stride does not fall in step with the rows."""
     stride = (total // min(max(total >> 8, SMALLEST_SAMPLE), LARGEST_SAMPLE)) | 1
     dtype = working_dtype(weights)
     parts = [part.reshape(-1)[::stride].to("cpu", dtype) for w in weights.values() for (part,) in chunks(w.detach())]
     sample = torch.cat(parts).abs_()
-    return sample[~sample.isnan()]
+    return np.sort(sample[~sample.isnan()].numpy())
 
 
-def _bracket(sample: Tensor, share: float, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
-    """Two magnitudes of the sample between which its quantile `share` lies, most likely; `low`, `high` at its ends."""
+def _bracket(sample: np.ndarray, share: float, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
+    """Two magnitudes of a sorted sample between which its quantile `share` most likely lies; at its ends low, high."""
     count = len(sample)
     reach = min(4 * math.sqrt(count * share * (1 - share)) + 4, count / 4)  # four standard deviations of the rank
     left, right = math.floor(count * share - reach), math.ceil(count * share + reach)
-    return (
-        float(sample.kthvalue(left).values) if left >= 1 else low,
-        float(sample.kthvalue(right).values) if right <= count else high,
-    )
+    return (float(sample[left - 1]) if left >= 1 else low, float(sample[right - 1]) if right <= count else high)
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class _Counts:
     high: float
     up_to_low: int
     inside: int  # strictly between low and high
-    candidates: Tensor  # those inside, or an even share of them if they were too many
+    candidates: np.ndarray  # those inside, or an even share of them if they were too many
 
     def hold(self, k: int) -> bool:
         """Whether the k-th smallest magnitude lies inside of the bracket."""
@@ -139,15 +137,15 @@ def _scan(weights: Mapping[str, Tensor], low: float, high: float) -> _Counts:
         if collected > MOST_CANDIDATES:
             kept, every = [torch.cat(kept)[::2].clone()], 2 * every
             collected = len(kept[0])
-    return _Counts(low, high, up_to_low, inside, torch.cat(kept))
+    return _Counts(low, high, up_to_low, inside, torch.cat(kept).numpy())
 
 
 def _inside(size: Tensor, outside: Tensor) -> Tensor:
     """The few magnitudes where `outside` is 0, looked for only in the columns that hold one."""
     rows = COLUMNS if len(size) % COLUMNS == 0 else 1
-    columns = (outside.view(rows, -1).amin(0) == 0).nonzero().view(-1)
+    columns = outside.view(rows, -1).amin(0).bool().logical_not_().nonzero().view(-1)
     few, out = (flat.view(rows, -1).index_select(1, columns) for flat in (size, outside))
-    return few[out == 0]
+    return few[out.bool().logical_not_()]
 
 
 def _close_in(weights: Mapping[str, Tensor], counts: _Counts, k: int) -> Cut:
@@ -156,7 +154,7 @@ def _close_in(weights: Mapping[str, Tensor], counts: _Counts, k: int) -> Cut:
     while not (counts.hold(k) and counts.are_complete):
         if counts.hold(k):
             floor, ceiling = counts.low, counts.high
-            bracket = _bracket(counts.candidates, (k - counts.up_to_low) / counts.inside, floor, ceiling)
+            bracket = _bracket(np.sort(counts.candidates), (k - counts.up_to_low) / counts.inside, floor, ceiling)
         else:
             edge = counts.low if k <= counts.up_to_low else counts.high
             cut = _cut_at(weights, edge)
@@ -164,8 +162,11 @@ def _close_in(weights: Mapping[str, Tensor], counts: _Counts, k: int) -> Cut:
                 return cut
             floor, ceiling = bracket = (floor, edge) if k <= cut.below else (edge, ceiling)
         counts = _scan(weights, *bracket)
-    threshold = counts.candidates.kthvalue(k - counts.up_to_low).values
-    below, ties = (int((relation(counts.candidates, threshold)).sum()) for relation in (torch.lt, torch.eq))
+    rank = k - counts.up_to_low
+    threshold = np.partition(counts.candidates, rank - 1)[rank - 1]
+    below, ties = (
+        int(np.count_nonzero(found)) for found in (counts.candidates < threshold, counts.candidates == threshold)
+    )
     return Cut(float(threshold), counts.up_to_low + below, ties)
 
 
