@@ -1,4 +1,5 @@
 import math
+import shutil
 import warnings
 
 import numpy as np
@@ -138,6 +139,21 @@ def test_add_grad_in_float32_agrees_with_float64():
     torch.testing.assert_close(grad.double(), prior.penalty_grad(w.double()), rtol=1e-5, atol=1e-12)
     beyond = w.abs() > 4 * prior.threshold
     assert torch.equal(grad[beyond], w[beyond] * torch.tensor(1 / 0.05))  # only the slab is left, and it is exact
+
+
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_the_compiled_loop_agrees():
+    w = torch.cat([torch.randn(500) * torch.logspace(-7, 0, 500), torch.zeros(12)])
+    for lam in (0.1, 1e-4):  # another number does not compile anew, and is not mistaken for the first
+        prior = MixtureGaussianPrior(lam, 1e-10, 0.05)
+        grads = [torch.ones_like(w), torch.ones(16, 32).bfloat16(), torch.ones(32, 16).T]
+        weights = [w, w.view(16, 32).bfloat16(), w.view(32, 16).T]
+        plain = [grad.clone() for grad in grads]
+        prior.add_grads_(grads, weights, n=3, compiled=True)
+        prior.add_grads_(plain, weights, n=3)
+        for grad, expected in zip(grads, plain, strict=True):
+            torch.testing.assert_close(grad, expected, rtol=1e-5 if grad.dtype == torch.float32 else 1e-2, atol=1e-6)
 
 
 def test_a_list_of_weights_is_taken_one_by_one():

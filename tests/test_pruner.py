@@ -207,3 +207,12 @@ def test_zeros_of_its_own_are_no_broken_promise_of_a_dense_model():
     pruner.after_step(0)
     pruner.after_step(1)
     assert pruner.audit() == 1
+
+
+def test_what_does_not_compile_is_refused_before_the_training(monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("no compiler\nand many lines more")
+
+    monkeypatch.setattr(MixtureGaussianPrior, "_add_compiled_", fail)
+    with pytest.raises(ValueError, match=r"nothing compiles here \(no compiler\); say compiled=False"):
+        make(penalty=MixtureGaussianPrior(1e-4, 1e-4, 0.05), compiled=True)

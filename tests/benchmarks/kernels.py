@@ -58,7 +58,7 @@ def measure(size: str, device: str, rounds: int) -> list[dict[str, Any]]:
     total = sum(w.numel() for w in weights)
     fits = 20 * total / 1e9 < free_gb()  # what the textbook's threshold takes: magnitudes twice, and int64 positions
     k = round(SHARE * total)
-    rows = [prior_row(size, "prior's gradient, before pruning", weights, grads, rounds)]
+    rows = prior_rows(size, "prior's gradient, before pruning", weights, grads, rounds)
     del grads[:]
 
     cut = find_cut(named, k)
@@ -73,19 +73,23 @@ def measure(size: str, device: str, rounds: int) -> list[dict[str, Any]]:
         rows.append(row(size, label, chosen, {**extra, "ours": extra[name]}, 4 * total))
     rows += event_rows(size, weights, named, cut, k, slow, rounds)
     grads = [torch.zeros_like(w) for w in weights]
-    rows.append(prior_row(size, "prior's gradient, between prune events", weights, grads, rounds))
-    return rows
+    return rows + prior_rows(size, "prior's gradient, between prune events", weights, grads, rounds)
 
 
-def prior_row(size, what, weights, grads, rounds):
+def prior_rows(size, what, weights, grads, rounds):
     variants = {
         "ours": lambda: PRIOR.add_grads_(grads, weights, n=N_TRAIN),
+        "compiled": lambda: PRIOR.add_grads_(grads, weights, n=N_TRAIN, compiled=True),
         "textbook": lambda: textbook.add_grads_(PRIOR, grads, weights, n=N_TRAIN),
         "limit": lambda: [grad.copy_(w) for grad, w in zip(grads, weights, strict=True)],
     }
     times = race(variants, rounds)
-    memory = {name: peak_extra_mb(variants[name]) for name in ("ours", "textbook")}
-    return row(size, what, times, memory, 12 * sum(w.numel() for w in weights))
+    memory = {name: peak_extra_mb(variants[name]) for name in ("ours", "compiled", "textbook")}
+    traffic = 12 * sum(w.numel() for w in weights)
+    return [
+        row(size, what + label, {**times, "ours": times[name]}, {**memory, "ours": memory[name]}, traffic)
+        for name, label in (("ours", ""), ("compiled", ", compiled"))
+    ]
 
 
 def event_rows(size, weights, named, cut, k, slow, rounds):

@@ -160,8 +160,15 @@ class Penalty(ABC):
         """
         self.add_grads_([grad], [w], n=n)
 
-    def add_grads_(self, grads: Iterable[Array], weights: Iterable[Array], *, n: int) -> None:
+    def add_grads_(self, grads: Iterable[Array], weights: Iterable[Array], *, n: int, compiled: bool = False) -> None:
         """`add_grad_` for a list of weights and the list of their gradients.
+
+        Args:
+            grads: gradients, changed in place.
+            weights: as many, of the same shapes.
+            n: number of training examples, at least 1.
+            compiled: let `torch.compile` fuse the formula into one loop, where the penalty has more than a product.
+                The first call takes some seconds for every size of weights, and a C++ compiler (Triton on a GPU).
 
         Raises:
             ValueError: if the lists or the shapes of a pair differ, or n is not a positive whole number.
@@ -180,8 +187,14 @@ class Penalty(ABC):
                 raise ValueError(f"add_grad_: grad has shape {tuple(grad.shape)} but w has {tuple(w.shape)}")
         buffers = Buffers()
         for pair in pairs:
+            if compiled and self._add_compiled_(*pair, scale):
+                continue
             for grad, w in chunks(*pair):
                 self._add_chunk_(grad, w, scale, buffers)
+
+    def _add_compiled_(self, grad: Array, w: Array, scale: float) -> bool:
+        """Add in one compiled loop; False where there is none."""
+        return False
 
     def _add_chunk_(self, grad: Array, w: Array, scale: float, buffers: Buffers) -> None:
         """Add to one chunk. A subclass may say the same in fewer operations."""

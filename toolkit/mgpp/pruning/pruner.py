@@ -61,9 +61,10 @@ class Pruner:
         interval: steps between prune events.
         allow_regrowth: MGPP's choice, True: between two prune events zeroed weights may grow again and are judged
             anew at the next. False: what was once removed stays 0.
+        compiled: fuse the penalty's gradient with `torch.compile`, see `Penalty.add_grads_`.
 
     Raises:
-        ValueError: if there are no weights, a weight is not trainable, or a number is out of range.
+        ValueError: if there are no weights, a weight is not trainable, a number is out of range, or nothing compiles.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([0.1, -0.2, 0.3, -0.4]))
@@ -85,6 +86,7 @@ class Pruner:
         penalty: PenaltySchedule | None = None,
         interval: int = 1,
         allow_regrowth: bool = True,
+        compiled: bool = False,
     ):
         _check_weights(weights)
         _check_schedules(sparsity, penalty)
@@ -94,6 +96,9 @@ class Pruner:
         self.n_train = check_count("Pruner", "n_train", n_train, 1)
         self.interval = check_count("Pruner", "interval", interval, 1)
         self.allow_regrowth = allow_regrowth
+        self.compiled = compiled
+        if compiled:
+            _check_compiler(self.penalty, next(iter(self.weights.values())))
         self.total = sum(weight.numel() for weight in self.weights.values())
         self.event: PruneEvent | None = None
         self._bits: dict[str, Tensor] = {}  # packed masks; empty before the first prune event
@@ -110,7 +115,7 @@ class Pruner:
         for weight in weights:
             if weight.grad is None:  # the penalty acts on weights that the loss did not reach, too
                 weight.grad = torch.zeros_like(weight)
-        penalty.add_grads_([weight.grad for weight in weights], weights, n=self.n_train)
+        penalty.add_grads_([weight.grad for weight in weights], weights, n=self.n_train, compiled=self.compiled)
 
     def after_step(self, step: int) -> None:
         """Prune if this step ends in a prune event, and keep the mask where it is in force."""
@@ -225,3 +230,12 @@ def _check_schedules(sparsity: CubicSparsity, penalty: PenaltySchedule | None) -
         raise ValueError(f"Pruner: sparsity={sparsity!r} must be a schedule such as CubicSparsity(0.0, 0.9, 100, 1000)")
     if penalty is not None and not hasattr(penalty, "at"):
         raise ValueError(f"Pruner: penalty={penalty!r} must be a Penalty such as L2(0.001), or an AnnealedPrior")
+
+
+def _check_compiler(penalty: PenaltySchedule, weight: Tensor) -> None:
+    """Compile something small now, rather than fail when the training has begun."""
+    try:
+        penalty.at(0).add_grads_([weight.new_zeros(8)], [weight.new_zeros(8)], n=1, compiled=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"Pruner: compiled=True, but nothing compiles here ({reason}); say compiled=False") from error

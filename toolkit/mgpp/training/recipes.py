@@ -109,6 +109,7 @@ class Recipe:
     max_length: int = 64
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: int | None = None
+    compile_prior: bool = False
     save_model: bool = True
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     sparsity: SparsitySettings = field(default_factory=SparsitySettings)

@@ -46,6 +46,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
         RecipeError: if the recipe's steps don't fit the data, or task or Trainer settings are unknown.
         PackagedFileError: if the packaged model or data are missing or damaged.
         RunError: if the folder holds another run.
+        ValueError: if `compile_prior` is set and nothing compiles here.
         SparsityError: if the final model is not exactly as sparse as promised.
 
     Example:
@@ -70,6 +71,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
         n_train=len(task.splits["train"]),
         interval=recipe.sparsity.interval,
         allow_regrowth=recipe.sparsity.allow_regrowth,
+        compiled=recipe.compile_prior,
     )
     info = describe(recipe, task, pruner, model_hash)
     with RunWriter(run_dir, info, replace=replace_run) as writer, ProgressBar(steps, recipe.run_name, progress) as bar:
