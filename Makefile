@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce train figures notebooks tables lab test lint clean
+.PHONY: env reproduce train figures notebooks tables bench lab test lint clean
 
 env: .venv/.installed .venv/.packages
 
@@ -52,6 +52,12 @@ notebooks: env
 # the result tables of README.md and data/README.md, written between their markers
 tables: env
 	@$(BIN)/python -m mgpp.analysis.tables
+
+# what the prior and the pruning cost beside the textbook's way, a quarter of an hour; BENCH=data/benchmarks/NAME.json
+# and `make tables` put the result on README.md
+BENCH := $(QUICK)/benchmarks.json
+bench: env
+	@$(BIN)/python tests/benchmarks/run.py --out $(BENCH)
 
 lab: env
 	@$(BIN)/jupyter lab notebooks/1_penalty_landscape.ipynb

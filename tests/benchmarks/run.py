@@ -28,9 +28,9 @@ def main(sizes: str, rounds: int, steps: int, out: Path) -> None:
         click.echo(f"{size} on {result['provenance']['device']['name']}", err=True)
         result["kernels"] += kernels.measure(size, device, rounds if size != "a billion" else min(rounds, 3))
     if steps:
-        click.echo(f"{steps} steps of reviews, twice, and a quarter of that in other ways", err=True)
+        click.echo(f"{steps} steps of reviews, twice, then half as many in other ways", err=True)
         result["training"] = {"steps": steps, "shares": training.shares(steps)}
-        result["training"]["careless"] = training.steps_with_less_care(max(2, steps // 4))
+        result["training"]["careless"] = training.steps_with_less_care(max(12, steps // 2))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     click.echo(benchmark_markdown(result))

@@ -109,7 +109,7 @@ def benchmark_markdown(result: Mapping[str, Any]) -> str:
     ]
     lines += [_kernel_row(row) for row in result["kernels"]]
     if "training" in result:
-        lines += ["", *_training_lines(result["training"])]
+        lines += ["", *training_lines(result["training"])]
     return "\n".join(lines)
 
 
@@ -122,7 +122,8 @@ def _kernel_row(row: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cells)} | {extra[0]} ({extra[1]}) |"
 
 
-def _training_lines(training: Mapping[str, Any]) -> list[str]:
+def training_lines(training: Mapping[str, Any]) -> list[str]:
+    """Lines of the tables on a training: the share of each part, and the milliseconds of a step."""
     lines = ["| share of a `reviews` training | prior | pruning | logging | together |", "|---|---|---|---|---|"]
     for name, spent in training["shares"].items():
         parts = [spent[part] / spent["training"] for part in ("prior", "pruning", "logging")]

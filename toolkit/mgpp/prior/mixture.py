@@ -160,7 +160,7 @@ class MixtureGaussianPrior(Penalty):
 
 @cache
 def _compiled(xp: Any) -> Any:
-    """The formula of `MixtureGaussianPrior._grad` as one loop; its numbers are tensors, so annealing compiles nothing."""
+    """The formula of the prior's gradient as one loop. Its numbers are tensors, so annealing compiles nothing anew."""
 
     def _add_pull_(grad: Any, w: Any, odds: Any, half_gap: Any, least: Any, slab: Any, gap: Any) -> None:
         w = w.to(odds.dtype)

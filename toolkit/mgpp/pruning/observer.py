@@ -174,18 +174,19 @@ def histogram_rows(weights: Mapping[str, Tensor], step: int) -> pd.DataFrame:
     the largest to infinity. A zero has left = right = 0; magnitudes below 1e-40 count as zeros.
     """
     lefts, rights = _bins()
-    frames = []
-    for name, weight in weights.items():
-        counts = _signed_counts(weight.detach(), len(lefts))
-        hit = np.flatnonzero(counts)
-        frames.append(
-            pd.DataFrame({"name": name, "left": lefts[hit], "right": rights[hit], "count": counts[hit].astype("int32")})
-        )
-    rows = pd.concat(frames, ignore_index=True)
-    rows.insert(0, "step", np.int32(step))
-    rows.insert(1, "layer", rows["name"].map(layer_of).astype("int16"))
-    rows.insert(2, "kind", rows["name"].map(kind_of))
-    return rows.drop(columns="name")
+    counts = np.array([_signed_counts(weight.detach(), len(lefts)) for weight in weights.values()])
+    target, hit = counts.nonzero()
+    layers, kinds = np.array([layer_of(name) for name in weights]), np.array([kind_of(name) for name in weights])
+    return pd.DataFrame(
+        {
+            "step": np.int32(step),
+            "layer": layers[target].astype(np.int16),
+            "kind": kinds[target],
+            "left": lefts[hit],
+            "right": rights[hit],
+            "count": counts[target, hit].astype(np.int32),
+        }
+    )
 
 
 def _bins() -> tuple[np.ndarray, np.ndarray]:
@@ -236,10 +237,14 @@ def follow(weights: Mapping[str, Tensor], count: int, seed: int = 0) -> dict[str
 @torch.no_grad()
 def trajectory_rows(weights: Mapping[str, Tensor], followed: Mapping[str, Tensor], step: int) -> pd.DataFrame:
     """Value of every followed weight, and whether it is nonzero (kept) now."""
-    frames = []
-    for name, index in followed.items():
-        values = weights[name].detach().flatten()[index.to(weights[name].device)].float().cpu().numpy()
-        frames.append(pd.DataFrame({"name": name, "index": index.numpy(), "value": values, "kept": values != 0}))
-    rows = pd.concat(frames, ignore_index=True)
-    rows.insert(0, "step", np.int32(step))
-    return rows
+    values = [weights[name].detach().flatten()[index.to(weights[name].device)] for name, index in followed.items()]
+    value = torch.cat([each.float().cpu() for each in values]).numpy()
+    return pd.DataFrame(
+        {
+            "step": np.int32(step),
+            "name": np.repeat(list(followed), [len(index) for index in followed.values()]),
+            "index": torch.cat(list(followed.values())).numpy(),
+            "value": value,
+            "kept": value != 0,
+        }
+    )

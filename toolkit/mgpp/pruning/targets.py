@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import pandas as pd
 from torch import nn
@@ -180,6 +181,7 @@ def _match_preset(model: nn.Module, preset: str | None, candidates: Mapping[str,
     return chosen
 
 
+@cache  # asked again at every logged step
 def kind_of(name: str) -> str:
     """The kind of a weight by its name: query, key, value, attention_output, intermediate, output, or other.
 
@@ -196,6 +198,7 @@ def kind_of(name: str) -> str:
     return max(hits)[1] if hits else "other"  # the longest match is the most specific
 
 
+@cache
 def layer_of(name: str) -> int:
     """The index of the block a weight belongs to, -1 if it has none.
 

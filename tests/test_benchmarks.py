@@ -1,0 +1,72 @@
+"""The benchmarks in small: they run, and what they race gives the same results. Nothing here looks at speed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mgpp import MixtureGaussianPrior
+from mgpp.analysis.tables import benchmark_markdown, training_lines
+from mgpp.pruning.masks import pack, prune_, unpack
+from mgpp.pruning.observer import _signed_counts
+from mgpp.pruning.threshold import find_cut
+
+FOLDER = Path(__file__).parent / "benchmarks"
+
+
+@pytest.fixture
+def textbook(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import textbook
+
+    return textbook
+
+
+@pytest.mark.parametrize("k", [1, 500, 1777, 2400])
+def test_the_textbook_prunes_the_same(textbook, k):
+    weights = [torch.randn(40, 30), torch.randn(1200).round(decimals=1)]  # the second with many ties
+    named = {str(i): weight.clone() for i, weight in enumerate(weights)}
+    old = [weight > 0 for weight in weights]
+    cut = find_cut(named, k)
+    ours = prune_(named, cut, k - cut.below, {name: pack(mask) for name, mask in zip(named, old, strict=True)})
+    threshold, masks, regrown, changed = textbook.prune(weights, k, old)
+    assert threshold == cut.threshold
+    assert (regrown, changed) == (ours.regrown, ours.changed)
+    for name, mask, weight in zip(named, masks, weights, strict=True):
+        assert torch.equal(unpack(ours.masks[name], mask.numel()), mask.flatten())
+        assert torch.equal(named[name], weight)
+
+
+def test_the_textbook_adds_and_counts_the_same(textbook):
+    prior, w = MixtureGaussianPrior(0.1, 1e-6, 0.05), torch.randn(1000) * torch.logspace(-6, 0, 1000)
+    ours, theirs = torch.zeros(1000), torch.zeros(1000)
+    prior.add_grads_([ours], [w], n=3)
+    textbook.add_grads_(prior, [theirs], [w], n=3)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+    assert (_signed_counts(w, 325) == textbook.signed_counts(w, 325)).all()
+
+
+def test_the_kernels_race_and_fill_the_table(tmp_path):
+    out = tmp_path / "new" / "bench.json"
+    words = ["--sizes", "tiny", "--rounds", "1", "--steps", "0", "--out", str(out)]
+    done = subprocess.run([sys.executable, str(FOLDER / "run.py"), *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert {row["what"] for row in result["kernels"]} >= {"threshold", "prune event", "frozen mask", "histogram"}
+    assert benchmark_markdown(result) in done.stdout
+
+
+def test_a_training_is_taken_apart(textbook, tiny_model_folder):
+    import training
+
+    options = {"model": str(tiny_model_folder), "threads": 1}
+    shares = training.shares(12, "reviews-quick", **options)
+    for spent in shares.values():
+        assert 0 < spent["prior"] + spent["pruning"] + spent["logging"] < spent["training"]
+    careless = training.steps_with_less_care(2, "reviews-quick", **options)
+    assert len(careless) >= 3
+    result = {"steps": 12, "shares": shares, "careless": careless}
+    assert "| every text padded to the limit |" in "\n".join(training_lines(result))
