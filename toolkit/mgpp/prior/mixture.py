@@ -1,6 +1,7 @@
 """The mixture Gaussian prior: a narrow Gaussian (spike) and a wide one (slab) for every weight."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -15,7 +16,6 @@ from mgpp.prior.penalties import (
     check_number,
     is_torch,
     sigmoid,
-    working_precision,
 )
 
 SMALLEST_VAR, LARGEST_VAR = 1e-30, 1e6
@@ -124,32 +124,40 @@ class MixtureGaussianPrior(Penalty):
         ]
         return -(xp.logaddexp(*logs) if len(logs) == 2 else logs[0])
 
-    def _add_chunk_(self, grad: Array, w: Array, scale: float, buffers: Buffers) -> None:
+    def _adder(self, w: Array, scale: float) -> Callable[[Array, Array], None]:
         """The formula of `_grad` in five operations of torch on one temporary.
 
         The log odds are held above a bound below which the spike no longer counts beside the slab: exponentials that
         overflow or underflow take many times longer, and most weights lie far beyond the spike.
         """
         if not is_torch(w) or self.lam in (0.0, 1.0):
-            super()._add_chunk_(grad, w, scale, buffers)
-            return
+            return super()._adder(w, scale)
+        xp, buffers, least = array_namespace(w), Buffers(), self._least_log_odds
+        odds, slab = self._numbers(w, self.log_odds_at_zero, scale / self.slab_var)
+        half_gap, pull = 0.5 * self.precision_gap, scale * self.precision_gap
+
+        def add_(grad: Array, part: Array) -> None:
+            part = part.to(odds.dtype)
+            spike = xp.addcmul(odds, part, part, value=-half_gap, out=buffers.like(part, "spike"))
+            spike.clamp_(min=least).sigmoid_()
+            grad.addcmul_(part, xp.add(slab, spike, alpha=pull, out=spike))
+
+        return add_
+
+    def _numbers(self, w: Array, *numbers: float) -> list[Array]:
+        """Numbers as tensors beside `w`, in the precision of the computation."""
         xp = array_namespace(w)
-        w, slab, gap = working_precision(xp, w), scale / self.slab_var, self.precision_gap
-        spike = buffers.like(w, "spike")
-        xp.addcmul(w.new_full((), self.log_odds_at_zero), w, w, value=-0.5 * gap, out=spike)
-        spike.clamp_(min=self._least_log_odds).sigmoid_()
-        grad.addcmul_(w, xp.add(w.new_full((), slab), spike, alpha=scale * gap, out=spike))
+        dtype = xp.float64 if w.dtype == xp.float64 else xp.float32
+        return [w.new_full((), number, dtype=dtype) for number in numbers]
 
     def _add_compiled_(self, grad: Array, w: Array, scale: float) -> bool:
         if not is_torch(w) or self.lam in (0.0, 1.0):
             return False
         if is_contiguous(grad) and is_contiguous(w):  # matrices of one size share a loop
             grad, w = grad.reshape(-1), w.reshape(-1)
-        xp = array_namespace(w)
-        dtype = xp.float64 if w.dtype == xp.float64 else xp.float32
-        numbers = (self.log_odds_at_zero, 0.5 * self.precision_gap, self._least_log_odds)
-        pulls = (scale / self.slab_var, scale * self.precision_gap)
-        _compiled(xp)(grad, w, *(w.new_full((), number, dtype=dtype) for number in (*numbers, *pulls)))
+        gap = self.precision_gap
+        numbers = (self.log_odds_at_zero, 0.5 * gap, self._least_log_odds, scale / self.slab_var, scale * gap)
+        _compiled(array_namespace(w))(grad, w, *self._numbers(w, *numbers))
         return True
 
     @property

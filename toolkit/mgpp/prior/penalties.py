@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 
-from mgpp.prior.chunks import Buffers, chunks
+from mgpp.prior.chunks import chunks
 
 Array = Any  # a float, a numpy array or a torch tensor
 
@@ -185,21 +185,28 @@ class Penalty(ABC):
         for grad, w in pairs:
             if grad.shape != w.shape:
                 raise ValueError(f"add_grad_: grad has shape {tuple(grad.shape)} but w has {tuple(w.shape)}")
-        buffers = Buffers()
-        for pair in pairs:
-            if compiled and self._add_compiled_(*pair, scale):
+        adders: dict[Any, Callable[[Array, Array], None]] = {}
+        for grad, w in pairs:
+            if compiled and self._add_compiled_(grad, w, scale):
                 continue
-            for grad, w in chunks(*pair):
-                self._add_chunk_(grad, w, scale, buffers)
+            kind = (w.dtype, getattr(w, "device", None))
+            if kind not in adders:
+                adders[kind] = self._adder(w, scale)
+            for grad_part, part in chunks(grad, w):
+                adders[kind](grad_part, part)
+
+    def _adder(self, w: Array, scale: float) -> Callable[[Array, Array], None]:
+        """What adds to one chunk of weights like `w`. A subclass may say the same in fewer operations."""
+        xp = array_namespace(w)
+
+        def add_(grad: Array, part: Array) -> None:
+            grad += scale * self._grad(xp, working_precision(xp, part))
+
+        return add_
 
     def _add_compiled_(self, grad: Array, w: Array, scale: float) -> bool:
         """Add in one compiled loop; False where there is none."""
         return False
-
-    def _add_chunk_(self, grad: Array, w: Array, scale: float, buffers: Buffers) -> None:
-        """Add to one chunk. A subclass may say the same in fewer operations."""
-        xp = array_namespace(w)
-        grad += scale * self._grad(xp, working_precision(xp, w))
 
 
 def is_torch(w: Array) -> bool:
