@@ -62,7 +62,8 @@ def test_all_tables_are_written(tmp_path):
     (tmp_path / "data").mkdir()
     for folder in ("runs", "tuning"):
         (tmp_path / "data" / folder).mkdir()
-    (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->\n<!-- paired -->\n<!-- /paired -->")
+    names = ("results", "paired", "benchmarks")
+    (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in names))
     (tmp_path / "data" / "README.md").write_text("<!-- tuning -->\n<!-- /tuning -->")
     write_tables(tmp_path)
     assert "| sparsity | method |" in (tmp_path / "README.md").read_text()

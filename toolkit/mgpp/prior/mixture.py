@@ -136,13 +136,13 @@ class MixtureGaussianPrior(Penalty):
         odds, slab = self._numbers(w, self.log_odds_at_zero, scale / self.slab_var)
         half_gap, pull = 0.5 * self.precision_gap, scale * self.precision_gap
 
-        def add_(grad: Array, part: Array) -> None:
+        def _add_(grad: Array, part: Array) -> None:
             part = part.to(odds.dtype)
             spike = xp.addcmul(odds, part, part, value=-half_gap, out=buffers.like(part, "spike"))
             spike.clamp_(min=least).sigmoid_()
             grad.addcmul_(part, xp.add(slab, spike, alpha=pull, out=spike))
 
-        return add_
+        return _add_
 
     def _numbers(self, w: Array, *numbers: float) -> list[Array]:
         """Numbers as tensors beside `w`, in the precision of the computation."""

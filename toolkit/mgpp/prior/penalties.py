@@ -199,10 +199,10 @@ class Penalty(ABC):
         """What adds to one chunk of weights like `w`. A subclass may say the same in fewer operations."""
         xp = array_namespace(w)
 
-        def add_(grad: Array, part: Array) -> None:
+        def _add_(grad: Array, part: Array) -> None:
             grad += scale * self._grad(xp, working_precision(xp, part))
 
-        return add_
+        return _add_
 
     def _add_compiled_(self, grad: Array, w: Array, scale: float) -> bool:
         """Add in one compiled loop; False where there is none."""
