@@ -1,5 +1,6 @@
 """What the prior and the pruning cost beside the textbook's way and beside the memory's speed."""
 
+import sys
 from typing import Any
 
 import textbook
@@ -83,13 +84,27 @@ def prior_rows(size, what, weights, grads, rounds):
         "textbook": lambda: textbook.add_grads_(PRIOR, grads, weights, n=N_TRAIN),
         "limit": lambda: [grad.copy_(w) for grad, w in zip(grads, weights, strict=True)],
     }
+    if not compiles(weights[0].device):
+        del variants["compiled"]
     times = race(variants, rounds)
-    memory = {name: peak_extra_mb(variants[name]) for name in ("ours", "compiled", "textbook")}
+    memory = {name: peak_extra_mb(variants[name]) for name in variants if name != "limit"}
     traffic = 12 * sum(w.numel() for w in weights)
     return [
         row(size, what + label, {**times, "ours": times[name]}, {**memory, "ours": memory[name]}, traffic)
         for name, label in (("ours", ""), ("compiled", ", compiled"))
+        if name in times
     ]
+
+
+def compiles(device: torch.device) -> bool:
+    """Whether torch.compile finds what it needs; without a C++ compiler the table goes without those rows."""
+    few = torch.zeros(8, device=device)
+    try:
+        PRIOR.add_grads_([few.clone()], [few], n=1, compiled=True)
+    except Exception as error:
+        print("not compiled:", str(error).splitlines()[0], file=sys.stderr)
+        return False
+    return True
 
 
 def event_rows(size, weights, named, cut, k, slow, rounds):

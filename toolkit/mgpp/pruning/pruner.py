@@ -238,4 +238,7 @@ def _check_compiler(penalty: PenaltySchedule, weight: Tensor) -> None:
         penalty.at(0).add_grads_([weight.new_zeros(8)], [weight.new_zeros(8)], n=1, compiled=True)
     except Exception as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"Pruner: compiled=True, but nothing compiles here ({reason}); say compiled=False") from error
+        raise ValueError(
+            f"Pruner: compiled=True, but nothing compiles here ({reason}); "
+            "say compiled=False, in a recipe compile_prior: false"
+        ) from error
