@@ -108,10 +108,10 @@ def prune_(
         >>> weights["w"], unpack(pruned.masks["w"], 4)
         (tensor([3., 0., 0., 1.]), tensor([ True, False, False,  True]))
     """
-    result, sizes, buffers = Pruned({}), Magnitudes(weights), Buffers()
+    result = Pruned({name: w.new_empty((w.numel() + 7) // 8, dtype=torch.uint8) for name, w in weights.items()})
+    sizes, buffers = Magnitudes(weights), Buffers()
     goes = torch.le if ties == cut.ties > 0 else torch.lt
     ties = 0 if goes is torch.le else ties
-    bits: dict[str, list[Tensor]] = {name: [] for name in weights}
     starts = dict.fromkeys(weights, 0)
     for name, part, size in sizes:
         kept = buffers.like(size, "stays", torch.bool).copy_(sizes.where(goes, size, cut.threshold)).logical_not_()
@@ -127,9 +127,9 @@ def prune_(
         if old:
             result.changed += len(size) - int(gone.bitwise_xor_(kept).count_nonzero())
         zero_(part, kept, buffers)
-        bits[name].append(pack(kept, buffers))
+        bits = pack(kept, buffers)
+        result.masks[name][starts[name] // 8 :][: len(bits)] = bits
         starts[name] += len(size)
-    result.masks = {name: torch.cat(pieces) for name, pieces in bits.items()}
     return result
 
 
