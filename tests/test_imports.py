@@ -13,13 +13,16 @@ PACKAGE = Path(mgpp.__file__).parent
 MAY_IMPORT = {
     "prior": set(),
     "runs": set(),
-    "pruning": {"prior"},
-    "training": {"prior", "pruning", "runs"},
-    "analysis": {"prior", "runs"},
-    "cli": {"prior", "pruning", "training", "analysis", "runs"},
+    "architectures": set(),
+    "pruning": {"prior", "architectures"},
+    "training": {"prior", "pruning", "runs", "architectures"},
+    "analysis": {"prior", "runs", "architectures"},
+    "checks": {"prior", "pruning", "runs"},
+    "environment": {"training"},
+    "cli": {"prior", "pruning", "training", "analysis", "runs", "environment"},
 }
 # torch and everything heavy stay out of these
-LIGHT = {"prior": {"torch", "transformers"}, "runs": {"torch", "transformers"}, "analysis": {"torch", "transformers"}}
+LIGHT = {part: {"torch", "transformers"} for part in ("prior", "runs", "architectures", "analysis")}
 
 
 def part_of(path):

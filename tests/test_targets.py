@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from mgpp import prunable_weights, target_table
-from mgpp.pruning.targets import PRESETS, kind_of
+from mgpp.architectures import PRESETS, kind_of
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 50}
 BERT_LIKE = 2 * (4 * 8 * 8 + 2 * 8 * 16)

@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 
 from mgpp import MixtureGaussianPrior
-from mgpp.pruning.observer import BIN_EDGES, kind_of, layer_of
+from mgpp.architectures import kind_of, layer_of
+from mgpp.pruning.observer import BIN_EDGES
 from mgpp.pruning.pruner import PruneEvent
 
 

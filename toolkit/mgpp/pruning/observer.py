@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mgpp.architectures import kind_of, layer_of
 from mgpp.prior.chunks import chunks
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.pruning.magnitudes import Magnitudes
 from mgpp.pruning.pruner import Pruner
-from mgpp.pruning.targets import kind_of, layer_of
 
 
 def _bfloat16(values: np.ndarray) -> np.ndarray:

