@@ -97,11 +97,39 @@ def test_sparsity_by_layer_shows_the_logged_shares(tiny_run):
     np.testing.assert_allclose(shown, sorted(last["sparsity"].round(3)))
 
 
+def test_a_metric_is_drawn_where_it_was_logged(tiny_run):
+    ax = plots.plot_metric([tiny_run], "eval_accuracy")
+    line = next(line for line in ax.lines if line.get_label() == "MGPP")
+    rows = tiny_run.metrics.dropna(subset=["eval_accuracy"])
+    assert 0 < len(rows) < len(tiny_run.metrics)
+    np.testing.assert_array_equal(line.get_xdata(), rows["step"])
+    np.testing.assert_array_equal(line.get_ydata(), rows["eval_accuracy"])
+    assert ax.get_ylabel() == "accuracy on the validation set"
+    assert ax.get_ylim()[0] > 0
+    assert plots.plot_metric([tiny_run], "sparsity_target").get_ylim()[0] == 0
+    assert ax.figure is not plots.plot_metric([tiny_run], "sparsity_target").figure
+
+
+def test_a_metric_that_was_not_logged_is_refused_with_those_that_were(tiny_run):
+    with pytest.raises(ValueError, match="no accuracy; its metrics are step, epoch"):
+        plots.plot_metric([tiny_run], "accuracy")
+
+
+def test_the_pruning_threshold_stands_on_both_sides(tiny_run):
+    ax = plots.plot_trajectories(tiny_run)
+    upper = next(line for line in ax.lines if line.get_label() == "± pruning threshold")
+    expected = tiny_run.metrics["pruning_threshold"].dropna()
+    np.testing.assert_array_equal(upper.get_ydata(), expected)
+    assert any(np.array_equal(line.get_ydata(), -expected) for line in ax.lines)
+
+
 def test_trajectories_tell_kept_from_pruned(tiny_run):
     ax = plots.plot_trajectories(tiny_run)
+    assert {"pruned at the end", "kept"} <= {line.get_label() for line in ax.lines}
     for line in ax.lines:
         if line.get_color() == style.SPIKE:
             assert line.get_ydata()[-1] == 0
+            assert line.get_linestyle() == "--"  # not by colour alone
         if line.get_color() == style.SLAB:
             assert line.get_ydata()[-1] != 0
 

@@ -1,92 +1,32 @@
 """Plots: data in, Axes in, Axes out. Each draws one thing; nothing here reads files or trains."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
 from mgpp.analysis import style
-from mgpp.prior.mixture import MixtureGaussianPrior
-from mgpp.prior.penalties import L0, Penalty
+from mgpp.analysis.axes import on_own_axes
+from mgpp.analysis.landscape import excess, mark_prior_threshold, plot_penalties, plot_prior_family
 from mgpp.runs import Run
 
-SYMBOLS = {"lam": "λ", "spike_var": "σ0²", "slab_var": "σ1²"}
-
-
-def excess(penalty: Penalty, theta: np.ndarray) -> np.ndarray:
-    """R(θ) - R(0), how much worse than zero a weight is.
-
-    Example:
-        >>> from mgpp import L2
-        >>> excess(L2(2.0), np.array([0.0, 3.0]))
-        array([0., 9.])
-    """
-    return penalty.penalty(theta) - penalty.penalty(0.0)
-
-
-def plot_penalties(
-    penalties: Iterable[Penalty], *, ax: Axes | None = None, limit: float = 0.5, reference: float = 0.5, **line: Any
-) -> Axes:
-    """Penalties on one scale: R(θ) - R(0) as a share of its value at `reference`, for θ in [-limit, limit].
-
-    Args:
-        penalties: what to draw, labelled by their class.
-        ax: where to draw; a new figure by default.
-        limit: half width of the range of θ.
-        reference: the θ where every curve is 1.
-        line: further arguments for `Axes.plot`.
-    """
-    ax = ax or plt.figure(layout="constrained").subplots()
-    theta = np.linspace(-limit, limit, 2001)
-    for penalty in penalties:
-        height = excess(penalty, np.array([reference]))[0] or 1.0
-        share = excess(penalty, theta) / height
-        color = style.PENALTY_COLORS.get(penalty.label)
-        if isinstance(penalty, L0):  # the jump is not a line; the value at 0 is a point
-            share[theta == 0] = np.nan
-            ax.plot([0], [0], "o", color=color, markersize=3, clip_on=False, zorder=3)
-        ax.plot(theta, share, style.PENALTY_LINES.get(penalty.label, "-"), color=color, label=penalty.label, **line)
-    ax.set(xlabel="weight θ", ylabel=f"penalty relative to θ = {reference:g}", xlim=(-limit, limit))
-    return ax
-
-
-def mark_prior_threshold(prior: Penalty, *, ax: Axes, label: bool = True) -> Axes:
-    """Vertical lines at ±τ, if the prior has a threshold."""
-    if prior.has_threshold:
-        for sign in (-1, 1):
-            text = f"±τ = {prior.threshold:.2g}" if label and sign > 0 else None
-            ax.axvline(sign * prior.threshold, color=style.PRIOR_THRESHOLD, linewidth=0.8, label=text)
-    return ax
-
-
-def plot_prior_family(
-    prior: MixtureGaussianPrior, field: str, values: Sequence[float], *, ax: Axes | None = None, **line: Any
-) -> Axes:
-    """How one hyperparameter changes the landscape: R(θ) - R(0) against |θ| on a log axis, with a dot at each τ.
-
-    Args:
-        prior: the values of the other two.
-        field: lam, spike_var or slab_var.
-        values: what to set it to, one curve each.
-        ax: where to draw; a new figure by default.
-        line: further arguments for `Axes.plot`.
-    """
-    ax = ax or plt.figure(layout="constrained").subplots()
-    theta = np.logspace(-4, 0, 1001)
-    others = {name: getattr(prior, name) for name in SYMBOLS if name != field}
-    for value, color in zip(values, style.shades(len(values)), strict=True):
-        member = MixtureGaussianPrior(**others | {field: value})
-        ax.plot(theta, excess(member, theta), color=color, label=f"{value:g}", **line)
-        if member.has_threshold:
-            tau = np.array([member.threshold])
-            ax.plot(tau, excess(member, tau), "o", color=color, markersize=4, markeredgecolor="white", zorder=3)
-    ax.set(xscale="log", xlabel="|θ|", ylabel="penalty R(θ) − R(0)", xlim=(theta[0], theta[-1]))
-    ax.legend(title=SYMBOLS[field])
-    return ax
+__all__ = [
+    "excess",
+    "mark_phases",
+    "mark_prior_threshold",
+    "mark_pruning_threshold",
+    "plot_metric",
+    "plot_penalties",
+    "plot_prior_family",
+    "plot_remaining_weights",
+    "plot_sparsity_by_layer",
+    "plot_thresholds",
+    "plot_trajectories",
+    "remaining_density",
+]
 
 
 def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.DataFrame:
@@ -107,9 +47,9 @@ def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.Data
     return bins.sort_values("left", ignore_index=True)
 
 
-def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes | None = None, limit: float = 0.3, **line: Any) -> Axes:
+@on_own_axes
+def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes, limit: float = 0.3, **line: Any) -> Axes:
     """Density of the remaining nonzero weights at the last logged step, a line a run, coloured by method."""
-    ax = ax or plt.figure(layout="constrained").subplots()
     for run in runs:
         bins = remaining_density(_filled(run, "weights"))
         x, y = _steps_of(bins)
@@ -132,13 +72,31 @@ def _steps_of(bins: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 def plot_thresholds(runs: Iterable[Run], *, ax: Axes | None = None, **line: Any) -> Axes:
     """The pruning threshold through training, a line a run, coloured by method, with the phases marked."""
-    ax = ax or plt.figure(layout="constrained").subplots()
+    return plot_metric(runs, "pruning_threshold", ax=ax, **line)
+
+
+@on_own_axes
+def plot_metric(runs: Iterable[Run], column: str, *, ax: Axes, **line: Any) -> Axes:
+    """One column of `Run.metrics` through training, a line a run, coloured by method, with the phases marked.
+
+    Args:
+        runs: what to draw.
+        column: such as "loss", "sparsity" or "eval_accuracy"; steps without a value are passed over.
+        ax: where to draw; a new figure by default.
+        line: further arguments for `Axes.plot`.
+
+    Raises:
+        ValueError: if a run has not logged the column.
+    """
     runs = list(runs)
     for run in runs:
-        rows = run.metrics.dropna(subset=["pruning_threshold"])
-        ax.plot(rows["step"], rows["pruning_threshold"], **_look(run) | line)
-    ax.set(xlabel="training step", ylabel="pruning threshold", xlim=(0, None))
-    ax.set_ylim(bottom=0)
+        if column not in run.metrics:
+            raise ValueError(f"{run.name} has logged no {column}; its metrics are {', '.join(run.metrics.columns)}")
+        rows = run.metrics.dropna(subset=[column])
+        ax.plot(rows["step"], rows[column], **_look(run) | line)
+    ax.set(xlabel="training step", ylabel=METRIC_NAMES.get(column, column.replace("_", " ")), xlim=(0, None))
+    if column not in UNBOUNDED:
+        ax.set_ylim(bottom=0)
     if runs:
         mark_phases(runs[0], ax=ax)
     return _legend_by_method(ax)
@@ -160,9 +118,9 @@ def mark_phases(run: Run, *, ax: Axes) -> Axes:
     return ax
 
 
-def plot_sparsity_by_layer(run: Run, *, ax: Axes | None = None, **heatmap: Any) -> Axes:
+@on_own_axes
+def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
     """Sparsity of each layer and kind of weight at the last logged step, as a heat map."""
-    ax = ax or plt.figure(layout="constrained").subplots()
     layers = _filled(run, "layers")
     last = layers[layers["step"] == layers["step"].max()]
     table = last.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
@@ -173,21 +131,42 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes | None = None, **heatmap: Any) 
     return ax
 
 
-def plot_trajectories(run: Run, *, ax: Axes | None = None, count: int = 40, **line: Any) -> Axes:
-    """Single weights through training: those kept at the end in the slab's colour, those pruned in the spike's."""
-    ax = ax or plt.figure(layout="constrained").subplots()
+@on_own_axes
+def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Axes:
+    """Single weights through training: those kept at the end in the slab's colour, those pruned in the spike's.
+
+    Dotted: the pruning threshold and its negative. A weight that lies between them at a prune event is set to zero.
+    """
     table = _filled(run, "trajectories").pivot_table(index="step", columns=["name", "index"], values="value")
     kept = table.columns[table.iloc[-1] != 0][: count // 2]
     pruned = table.columns[table.iloc[-1] == 0][: count // 2]
     options: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.8}
-    for chosen, color, label in ((pruned, style.SPIKE, "pruned at the end"), (kept, style.SLAB, "kept")):
-        lines = ax.plot(table.index, table[chosen].to_numpy(), color=color, **options | line)
+    looks = ((pruned, style.SPIKE, "--", "pruned at the end"), (kept, style.SLAB, "-", "kept"))
+    for chosen, color, dashes, label in looks:
+        lines = ax.plot(table.index, table[chosen].to_numpy(), dashes, color=color, **options | line)
         if lines:
             lines[0].set_label(label)
+    mark_pruning_threshold(run, ax=ax)
     ax.set(xlabel="training step", ylabel="weight θ")
     ax.set_title(_label(run), pad=14)  # above the phases' names
     ax.legend()
     return mark_phases(run, ax=ax)
+
+
+def mark_pruning_threshold(run: Run, *, ax: Axes) -> Axes:
+    """The pruning threshold and its negative against the step, if the run has logged one."""
+    rows = run.metrics.dropna(subset=["pruning_threshold"])
+    for sign, label in ((1, "± pruning threshold"), (-1, None)):
+        if len(rows):
+            ax.plot(
+                rows["step"],
+                sign * rows["pruning_threshold"],
+                ":",
+                color=style.PRUNING_THRESHOLD,
+                label=label,
+                zorder=3,
+            )
+    return ax
 
 
 def _filled(run: Run, frame: str) -> pd.DataFrame:
@@ -206,6 +185,8 @@ def _label(run: Run) -> str:
     return f"{METHOD_NAMES.get(run.method, run.method)}, sparsity {run.sparsity:g}, seed {run.seed}"
 
 
+METRIC_NAMES = {"eval_accuracy": "accuracy on the validation set", "mask_churn": "mask churn", "lam": "λ"}
+UNBOUNDED = {"loss", "eval_accuracy", "eval_loss"}  # a y axis from 0 would hide what changes
 METHOD_NAMES = {"mgpp": "MGPP", "l2": "L2", "l1": "L1", "gmp": "GMP (no penalty)", "dense": "dense"}
 
 
