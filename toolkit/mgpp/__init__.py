@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "training.recipes": ["Recipe", "load_recipe"],
         "training.strict": ["RecipeError"],
         "training.train": ["train"],
+        "training.packages": ["pretrained_weights"],
         # the record
         "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],
         # the picture
@@ -36,5 +37,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "plot_trajectories",
         ],
         "analysis.figures": ["figure_1", "figure_2", "figure_a1", "save_figure"],
+        "analysis.snapshots": ["Snapshots"],
+        "analysis.explorer.page": ["save_explorer"],
+        "analysis.explorer.widget": ["Explorer", "explore"],
+        # the machine
+        "environment": ["check_environment"],
     },
 )

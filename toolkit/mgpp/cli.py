@@ -1,4 +1,4 @@
-"""The command line: `mgpp train | runs | figures`. Heavy modules load only when a command needs them."""
+"""The command line: `mgpp train | runs | figures | explore | check`. Heavy modules load only when they are needed."""
 
 import traceback
 from pathlib import Path
@@ -76,3 +76,33 @@ def figures(runs_folder: Path, out: Path) -> None:
 
     for path in render_all(runs_folder, out):
         click.echo(path)
+
+
+@main.command()
+@click.option("--runs", "runs_folder", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True)
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the page, open nothing"
+)
+def explore(runs_folder: Path, html: Path | None) -> None:
+    """Explore the prior on the pretrained model and on logged runs, in the browser, with no server and no internet."""
+    from mgpp.analysis.explorer.page import save_explorer
+    from mgpp.runs import load_runs
+    from mgpp.training.packages import pretrained_weights
+
+    runs = [run for run in load_runs(runs_folder) if not run.weights.empty]
+    path = save_explorer(html or NEW_RUNS_FOLDER / "explorer.html", runs=runs, weights=pretrained_weights())
+    click.echo(path)
+    if html is None:
+        click.launch(str(path))
+
+
+@main.command()
+def check() -> None:
+    """Check that versions, model and data are in place, and say the way out where they are not."""
+    from mgpp.environment import check_environment, summarize
+
+    table = check_environment()
+    click.echo(table[["what", "found", "ok"]].to_string(index=False))
+    if not table["ok"].all():
+        raise click.ClickException(summarize(table))
+    click.echo(summarize(table))

@@ -10,8 +10,9 @@ import pandas as pd
 from mgpp.architectures import kind_of, layer_of
 from mgpp.runs import Run
 
-# bins for weights that are at hand, far finer than those of the logs: 400 a decade, and one below them
-FINE_EDGES = np.concatenate([[0.0], np.logspace(-8, 1, 3601), [np.inf]])
+# bins for weights that are at hand, far finer than those of the logs: 400 a decade, and one below them; few digits, so
+# that they are short as text
+FINE_EDGES = np.concatenate([[0.0], [float(f"{edge:.5g}") for edge in np.logspace(-8, 1, 3601)], [np.inf]])
 
 
 @dataclass(frozen=True, eq=False)

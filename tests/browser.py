@@ -1,0 +1,99 @@
+"""A real browser and a real JupyterLab, for tests and benchmarks."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MINUTE = 60_000  # milliseconds
+
+
+def find_chromium() -> str | None:
+    """Path of an installed Chromium, or None."""
+    return next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+@contextmanager
+def chromium():
+    """A running browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def jupyter_lab(folder: Path, home: Path):
+    """JupyterLab serving `folder`, with all its own files in `home`; yields a function from notebook to address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = "for-tests"
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"),
+            *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"),
+            *(f"--IdentityProvider.token={token}", "--LabApp.extension_manager=readonly"),
+        ],
+        env=_environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_until_ready(f"http://127.0.0.1:{port}/api/status?token={token}")
+        yield lambda path: f"http://127.0.0.1:{port}/doc/workspaces/{time.time_ns()}/tree/{path}?token={token}"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    folders = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))
+    own = {f"JUPYTER_{name}": str(home / name.lower()) for name in folders}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
+    environment = os.environ | own | {"IPYTHONDIR": str(home / "ipython"), "MGPP_FAST": "1"}
+    environment.pop("MPLBACKEND", None)  # the kernel chooses its own
+    return environment
+
+
+def _wait_until_ready(address: str, seconds: float = 120) -> None:
+    for _ in range(int(seconds * 5)):
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError("JupyterLab did not start")
+
+
+def run_all(page: Page, address: str) -> None:
+    """Open a notebook in JupyterLab and run all its cells, to the end."""
+    page.goto(address, timeout=2 * MINUTE)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=2 * MINUTE)  # before, there is no kernel to ask
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.get_by_text("Python 3 (ipykernel) | Busy").wait_for(timeout=MINUTE)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=5 * MINUTE)

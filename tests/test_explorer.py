@@ -1,0 +1,108 @@
+"""What the explorer is given: histograms packed for the browser, presets, the page, the widget."""
+
+import base64
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+
+from mgpp import MixtureGaussianPrior, Snapshots, explore, save_explorer
+from mgpp.analysis import style
+from mgpp.analysis.explorer.content import PRESETS, START, Content, asset, script
+
+NAME = "encoder.layer.0.output.dense.weight"
+OTHER = "encoder.layer.1.attention.self.query.weight"
+
+
+@pytest.fixture
+def weights():
+    rng = np.random.default_rng(0)
+    return {NAME: rng.normal(0, 0.05, 2000), OTHER: np.append(rng.normal(0, 0.02, 990), np.zeros(10))}
+
+
+def unpacked(content, index):
+    """Counts of one source, shape (steps, matrices, columns), by a reading of the format that is not the packing."""
+    source = content.header["sources"][index]
+    shape = (len(source["edges"]), len(source["targets"]), len(source["rows"]))
+    block = np.frombuffer(gzip.decompress(content.counts), np.uint8)[source["start"] :]
+    planes = block[: 4 * np.prod(shape)].reshape(4, *shape).astype(np.int64)
+    return sum(planes[i] << (8 * i) for i in range(4)).transpose(2, 1, 0)
+
+
+def test_histograms_are_packed_and_come_out_again(weights, tiny_run):
+    content = Content.of([tiny_run], weights)
+    for index, snapshots in enumerate((Snapshots.of_weights(weights, name=""), Snapshots.of_run(tiny_run))):
+        counts = unpacked(content, index)
+        assert (counts[..., 0] == snapshots.zeros).all()
+        assert (counts[..., 1:] == snapshots.counts).all()
+
+
+def test_the_header_says_what_the_log_knows(tiny_run):
+    (source,) = Content.of([tiny_run]).header["sources"]
+    assert source["label"] == "MGPP, sparsity 0.9, seed 0"
+    assert source["n"] == tiny_run.info["examples"]["train"]
+    logged = tiny_run.metrics.set_index("step")
+    for row in source["rows"]:
+        threshold = logged["pruning_threshold"].get(row["step"])
+        assert row["pruning_threshold"] == (None if np.isnan(threshold) else threshold)
+
+
+def test_the_same_content_gives_the_same_bytes(weights):
+    first, second = (Content.of(weights=weights) for _ in range(2))
+    assert first.counts == second.counts
+    assert first.header_json() == second.header_json()
+
+
+def test_the_header_may_stand_in_a_page():
+    text = Content({"presets": "</script>"}, b"").header_json()
+    assert "<" not in text
+    assert json.loads(text) == {"presets": "</script>"}
+
+
+@pytest.mark.parametrize("preset", [preset["settings"] for preset in PRESETS], ids=[p["label"] for p in PRESETS])
+def test_presets_are_priors_with_a_threshold(preset):
+    prior = {key: preset[key] for key in ("lam", "spike_var", "slab_var")}
+    assert MixtureGaussianPrior(**prior).has_threshold
+    assert set(preset) <= set(START)
+
+
+def test_the_page_needs_nothing_else(weights, tiny_run, tmp_path):
+    page = save_explorer(tmp_path / "deep" / "page.html", runs=[tiny_run], weights=weights, lam=1e-3).read_text("utf-8")
+    assert not re.search(r"(src|href)=|@import|url\((?!#)|import\(", page)
+    assert set(re.findall(r"https?://[^\s\"'`]+", page)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    header = json.loads(re.search(r'<script id="header".*?>(.*?)</script>', page).group(1))
+    assert header["state"]["lam"] == 1e-3
+    packed = re.search(r'<script id="counts".*?>(.*?)</script>', page).group(1)
+    assert base64.b64decode(packed) == Content.of([tiny_run], weights).counts
+
+
+def test_no_weights_and_unknown_settings_are_refused(weights, tmp_path):
+    with pytest.raises(ValueError, match="both empty"):
+        Content.of()
+    with pytest.raises(ValueError, match="sigma is none of the explorer's settings: lam"):
+        save_explorer(tmp_path / "page.html", weights=weights, sigma=1)
+    with pytest.raises(ValueError, match="sigma"):
+        explore(weights=weights, sigma=1)
+
+
+def test_the_widget_holds_the_prior_of_its_sliders(weights):
+    explorer = explore(weights=weights, lam=1e-4, n=500)
+    assert explorer.prior == MixtureGaussianPrior(lam=1e-4, spike_var=START["spike_var"], slab_var=START["slab_var"])
+    assert explorer.n == 500
+    assert json.loads(explorer.header) == Content.of(weights=weights).header
+    explorer.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "color"),
+    [("spike", style.SPIKE), ("slab", style.SLAB), ("tau", style.PRIOR_THRESHOLD), ("cut", style.PRUNING_THRESHOLD)],
+)
+def test_colours_are_those_of_the_figures(variable, color):
+    assert f"--{variable}: {color};" in asset("explorer.css")
+
+
+def test_the_script_is_one_module_with_one_default_export():
+    assert script().count("export default") == 1
+    assert "import " not in re.sub(r"//.*|/\*.*?\*/", "", script())
