@@ -1,0 +1,89 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgba
+
+from mgpp import RunWriter, load_run, load_runs
+from mgpp.analysis import distributions, style
+from mgpp.analysis.movies import shared_steps
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_runs_folder):
+    runs = load_runs(tiny_runs_folder)
+    return [next(run for run in runs if run.method == method) for method in ("mgpp", "l2")]
+
+
+def test_both_signs_fall_into_one_bin_and_zeros_only_count_in_the_whole():
+    columns = {
+        "left": [-np.inf, -1.0, -0.1, 0.0, 0.0, 0.1],
+        "right": [-1.0, -0.1, -1e-7, 0.0, 1e-7, 1.0],
+        "count": [1, 10, 7, 50, 2, 30],
+    }
+    weights = pd.DataFrame({"step": 3} | columns)
+    bins = distributions.magnitude_shares(weights)
+    assert bins["left"].tolist() == [1e-7, 0.1]
+    assert bins["count"].tolist() == [7, 40]
+    assert bins["per_decade"].tolist() == pytest.approx([0.07 / 6, 0.4])
+
+
+def test_the_area_over_decades_is_the_share_that_is_not_zero(pair):
+    for run in pair:
+        step = int(run.weights["step"].max())
+        bins = distributions.magnitude_shares(run.weights, step)
+        area = (bins["per_decade"] * np.log10(bins["right"] / bins["left"])).sum()
+        assert area == pytest.approx(1 - distributions.moment(run, step)["zeros"], abs=1e-3)
+
+
+def test_a_step_without_a_histogram_is_refused(pair):
+    with pytest.raises(ValueError, match=r"no histogram of the weights at step=4; logged are \d+ to \d+"):
+        distributions.plot_weight_distribution(pair[0], 4)
+
+
+def test_a_run_without_histograms_is_refused(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+    run = load_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="the run logged none"):
+        distributions.plot_weight_distribution(run)
+
+
+def test_a_moment_is_what_the_log_says(pair):
+    for run in pair:
+        for step in shared_steps(pair):
+            logged, now = run.metrics.set_index("step").loc[step], distributions.moment(run, step)
+            assert now["sparsity"] == logged["sparsity"] == pytest.approx(now["zeros"], abs=1e-6)
+            for name in ("pruning_threshold", "prior_threshold"):
+                assert now[name] == (logged[name] if pd.notna(logged[name]) and logged[name] else None)
+
+
+def test_the_distribution_is_the_logged_one_with_both_thresholds(pair):
+    run, step = pair[0], shared_steps(pair)[-1]
+    ax = distributions.plot_weight_distribution(run, step)
+    (stairs,) = ax.patches
+    values, edges, _ = stairs.get_data()
+    bins = distributions.magnitude_shares(run.weights, step).set_index("left")["per_decade"]
+    drawn = dict(zip(edges, values, strict=False))
+    assert {left: height for left, height in drawn.items() if height} == bins.to_dict()
+    assert stairs.get_facecolor() == to_rgba(style.METHOD_COLORS["mgpp"])
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    now = distributions.moment(run, step)
+    pruning, prior = ax.lines
+    assert set(pruning.get_xdata()) == {now["pruning_threshold"]}
+    assert set(prior.get_xdata()) == {now["prior_threshold"]}
+    assert pruning.get_linestyle() != prior.get_linestyle()
+    assert ax.get_title(loc="left") == "MGPP: 90.0% of the weights are zero"
+
+
+def test_thresholds_are_named_where_there_are_such(pair):
+    mgpp, l2 = pair
+    first, *_, last = shared_steps(pair)
+    texts = [
+        [text.get_text().strip() for text in distributions.plot_weight_distribution(l2, step).texts]
+        for step in (first, last)
+    ]
+    assert texts == [[], [f"pruning threshold {distributions.moment(l2, last)['pruning_threshold']:.4f}"]]
+    for step, off in ((first, False), (last, True)):
+        *_, prior = distributions.plot_weight_distribution(mgpp, step).texts
+        assert f"τ {distributions.moment(mgpp, step)['prior_threshold']:.1e}" in prior.get_text()
+        assert ("prior is off" in prior.get_text()) == off

@@ -1,0 +1,139 @@
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from mgpp import RunWriter, load_run, load_runs
+from mgpp.analysis import movies, style
+from mgpp.analysis.distributions import moment
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_runs_folder):
+    runs = load_runs(tiny_runs_folder)
+    return [next(run for run in runs if run.method == method) for method in ("mgpp", "l2")]
+
+
+@pytest.fixture(scope="module")
+def files(tiny_runs_folder, tmp_path_factory):
+    return movies.render_movies(tiny_runs_folder, tmp_path_factory.mktemp("movies"))
+
+
+class Page(HTMLParser):
+    """All tags with their attributes, and the text of each element that has an id."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.texts, self._open = [], {}, None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open = dict(attrs).get("id")
+
+    def handle_data(self, data):
+        self.texts.setdefault(self._open, data)
+
+    def one(self, tag):
+        (attrs,) = [attrs for name, attrs in self.tags if name == tag]
+        return attrs
+
+
+def test_panels_share_their_axes_and_a_dot_says_where_we_are(pair):
+    step = movies.shared_steps(pair)[1]
+    figure = movies.draw_frame(pair, step)
+    left, right, strip = figure.axes
+    assert (left.get_xlim(), left.get_ylim()) == (right.get_xlim(), right.get_ylim())
+    line, dot, *_ = strip.lines
+    np.testing.assert_array_equal(line.get_ydata(), pair[0].metrics["sparsity"])
+    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (step, moment(pair[0], step)["sparsity"])
+    assert figure.get_suptitle().startswith(f"step {step} of {pair[0].metrics['step'].max()}, ")
+
+
+def test_nothing_but_the_log_moves(pair):
+    first, *_, last = movies.shared_steps(pair)
+    places = [[ax.get_position().bounds for ax in movies.draw_frame(pair, step).axes] for step in (first, last)]
+    assert places[0] == places[1]
+
+
+def test_a_frame_in_words_has_both_thresholds(pair):
+    first, *_, last = movies.shared_steps(pair)
+    assert "L2: no weight is zero, no pruning threshold yet, no prior threshold." in movies.describe(pair, first)
+    now, words = moment(pair[0], last), movies.describe(pair, last)
+    assert words.startswith(
+        f"Step {last} of {now['last']}, mask frozen: sparsity 90.0%. MGPP: 90.0% of the weights are zero, "
+    )
+    assert f"pruning threshold {now['pruning_threshold']:.4f}, prior threshold {now['prior_threshold']:.1e}." in words
+
+
+def test_the_gif_has_a_frame_a_step_and_rests_on_the_last(files, pair):
+    with Image.open(files[0]) as gif:
+        durations = []
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            durations.append(gif.info["duration"])
+        assert gif.info["loop"] == 0
+    steps = movies.shared_steps(pair)
+    assert durations == [movies.FRAME_MS] * (len(steps) - 1) + [movies.LAST_MS]
+
+
+def test_the_page_has_every_frame_as_picture_and_in_words(files, pair):
+    page, steps = Page(files[1]), movies.shared_steps(pair)
+    frames = json.loads(page.texts["frames"])
+    assert [frame["words"] for frame in frames] == [movies.describe(pair, step) for step in steps]
+    assert all(frame["picture"].startswith("data:image/png;base64,iVBOR") for frame in frames)
+    assert len({frame["picture"] for frame in frames}) == len(steps)
+    assert (page.one("img")["src"], page.one("img")["alt"]) == (frames[0]["picture"], frames[0]["words"])
+    assert page.texts["words"] == frames[0]["words"]
+    slider = page.one("input")
+    assert (slider["type"], slider["min"], slider["max"]) == ("range", "0", str(len(steps) - 1))
+    assert page.one("label")["for"] == slider["id"]
+    assert page.one("output")["aria-live"] == "polite"
+    assert page.one("html")["lang"] == "en"
+
+
+def test_the_page_loads_nothing_and_does_not_move_against_the_readers_will(files):
+    text = files[1].read_text(encoding="utf-8")
+    assert "default-src 'none'" in text
+    assert not re.search(r"https?://|url\(|@import|<link", text)
+    assert not [attrs for tag, attrs in Page(files[1]).tags if tag == "script" and "src" in attrs]
+    assert 'if (matchMedia("(prefers-reduced-motion: no-preference)").matches) start();' in text
+    assert "{{" not in text
+
+
+def test_rendering_twice_gives_the_same_bytes(files, tiny_runs_folder, tmp_path):
+    again = movies.render_movies(tiny_runs_folder, tmp_path)
+    assert [path.name for path in again] == ["weights_through_training.gif", "weights_through_training.html"]
+    hashes = [[hashlib.sha256(path.read_bytes()).hexdigest() for path in paths] for paths in (files, again)]
+    assert hashes[0] == hashes[1]
+
+
+def test_common_colours_stay_exact_and_rare_ones_go_to_the_nearest():
+    values = np.arange(256, dtype=np.uint32)
+    gray = values << 16 | values << 8 | values
+    picture = np.concatenate([np.repeat(gray, 3), [0xFF0001]]).astype(np.uint32)[None]
+    (image,) = movies.in_one_palette([picture])
+    pixels = np.asarray(image.convert("RGB")).astype(int)[0]
+    np.testing.assert_array_equal(pixels[:-1, 0], np.repeat(values, 3))
+    distances = [((pixel - [255, 0, 1]) ** 2).sum() for pixel in pixels[:-1]]
+    assert ((pixels[-1] - [255, 0, 1]) ** 2).sum() == min(distances)
+
+
+def test_frames_have_the_style_s_colours(pair):
+    (image,) = movies.render_frames(pair, movies.shared_steps(pair)[-1:])
+    colors = {
+        to_hex(np.array(color) / 255).upper() for _, color in image.convert("RGB").getcolors(image.width * image.height)
+    }
+    assert {style.METHOD_COLORS["mgpp"], style.METHOD_COLORS["l2"], style.PRUNING_THRESHOLD, "#FFFFFF"} <= colors
+
+
+def test_runs_without_a_shared_step_are_refused(pair, tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+    with pytest.raises(ValueError, match="run share no step with a histogram"):
+        movies.shared_steps([*pair, load_run(tmp_path / "run")])
