@@ -8,7 +8,6 @@ the solutions only. Building twice gives the same bytes.
 import ast
 import copy
 import re
-import sys
 from pathlib import Path
 
 import nbformat
@@ -75,8 +74,7 @@ def solved_copy(source: NotebookNode, folder: Path) -> NotebookNode:
     Raises:
         ValueError: if a cell writes warnings or errors.
     """
-    notebook = student_copy(source)
-    notebook.cells = copy.deepcopy(source.cells)
+    notebook = copy.deepcopy(source)
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=300, record_timing=False, resources=resources, config=QUIET).execute()
     for cell in notebook.cells:
@@ -87,23 +85,23 @@ def solved_copy(source: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def text_of(notebook: NotebookNode) -> str:
-    """A valid notebook as text, always the same for the same notebook."""
+    """A valid notebook as text, without what the kernel added to its metadata."""
     notebook = copy.deepcopy(notebook)
-    language = notebook.metadata.get("kernelspec", {})
-    notebook.metadata = {"kernelspec": language, "language_info": {"name": "python"}}
+    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
     nbformat.validate(notebook)
-    return nbformat.writes(notebook) + "\n"
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
 def build(sources: Path = HERE / "source", out: Path = HERE) -> None:
-    """Write student/ and solutions/ below `out`. Solutions are executed there, as paths to data are relative."""
+    """Write student/ and solutions/ below `out`; all paths in the notebooks are relative to a folder at this depth."""
     for path in sorted(sources.glob("*.ipynb")):
         source = nbformat.read(path, as_version=4)
-        for folder, make in (("student", student_copy), ("solutions", lambda nb: solved_copy(nb, HERE / "solutions"))):
+        copies = {"student": student_copy(source), "solutions": solved_copy(source, path.parent)}
+        for folder, notebook in copies.items():
             (out / folder).mkdir(parents=True, exist_ok=True)
-            (out / folder / path.name).write_text(text_of(make(source)), encoding="utf-8")
-        print(f"{path.stem}: student copy and solution")
+            (out / folder / path.name).write_text(text_of(notebook), encoding="utf-8")
+        print(f"{path.stem}: student's copy and solution")
 
 
 if __name__ == "__main__":
-    sys.exit(build())
+    build()
