@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mgpp.analysis import style
 from mgpp.analysis.axes import on_own_axes
@@ -125,7 +126,10 @@ def plot_paths(paths: pd.DataFrame, prior: Penalty, *, ax: Axes, **line: Any) ->
     """
     for label, path in paths.items():
         look = style.PENALTY_LINES.get(str(label), "-")
-        ax.plot(paths.index, path, look, color=style.PENALTY_COLORS.get(str(label)), label=label, **line)
+        # a solid line is thick and lies below, so that dashes on top of it stay visible
+        layer = {"linewidth": 2.4, "zorder": 2} if look == "-" else {"zorder": 3}
+        color = style.PENALTY_COLORS.get(str(label))
+        ax.plot(paths.index, path, look, **{"color": color, "label": label} | layer | line)
     values = paths.to_numpy(dtype=float)
     low, high = min(0.0, values.min()), values.max()
     for sign in (-1, 1):
@@ -134,6 +138,7 @@ def plot_paths(paths: pd.DataFrame, prior: Penalty, *, ax: Axes, **line: Any) ->
             ax.axhline(sign * prior.threshold, color=style.PRIOR_THRESHOLD, linewidth=0.8, label=text)
     ax.axhline(0, color="0.7", linewidth=0.6, zorder=0)
     ax.set(xlabel="step", ylabel="weight θ", xlim=(paths.index[0], paths.index[-1]))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend()
     return ax
 
@@ -159,6 +164,6 @@ def plot_weights(weights: np.ndarray, prior: Penalty, *, ax: Axes, limit: float 
         ax.axvspan(-tau, tau, color=style.SPIKE, alpha=0.25, linewidth=0, label=f"{share:.1%} of them in the spike")
     mark_prior_threshold(prior, ax=ax)
     ax.set(xlabel="weight θ", ylabel="density", xlim=(-limit, limit))
-    ax.set_ylim(bottom=0)
-    ax.legend()
+    ax.set_ylim(0, 1.4 * density.max() or 1.0)  # room for the legend
+    ax.legend(loc="upper left")
     return ax

@@ -126,7 +126,7 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
     table = last.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
     options: dict[str, Any] = {"annot": True, "fmt": ".3f", "cmap": "cividis", "cbar_kws": {"label": "sparsity"}}
     sns.heatmap(table, ax=ax, **options | heatmap)
-    ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in table.columns], rotation=0, fontsize=7)
+    ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in table.columns], rotation=0, fontsize=6)
     ax.set(xlabel="", ylabel="layer", title=_label(run))
     return ax
 
@@ -149,7 +149,7 @@ def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Ax
     mark_pruning_threshold(run, ax=ax)
     ax.set(xlabel="training step", ylabel="weight θ")
     ax.set_title(_label(run), pad=14)  # above the phases' names
-    ax.legend()
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)  # below: the lines fill the inside
     return mark_phases(run, ax=ax)
 
 
