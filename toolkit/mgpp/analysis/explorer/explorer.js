@@ -13,7 +13,7 @@ const KEYS = [...SLIDERS.map(([key]) => key), "source", "step", "layer", "kind"]
 
 const options = (pairs) => pairs.map(([value, text]) => `<option value="${value}">${text}</option>`).join("");
 
-const choice = (key, label) => `<label>${label}<select name="${key}"></select></label>`;
+const choice = (key, label) => `<label>${label}<select name="${key}" aria-label="${label}"></select></label>`;
 
 const slider = ([key, label, low, high]) => `<div class="slider">
   <label><span>${label}</span><input type="range" name="${key}" min="${low}" max="${high}" step="0.05" data-lm-suppress-shortcuts="true"></label>
@@ -24,7 +24,7 @@ const PAGE = `
   <div class="choices">
     ${choice("preset", "settings")}${choice("source", "weights")}${choice("layer", "layer")}${choice("kind", "kind")}
     <div class="steps">
-      <label><span>step <output name="step-text"></output></span><input type="range" name="step" min="0" step="1" data-lm-suppress-shortcuts="true"></label>
+      <label><span>step <b></b></span><input type="range" name="step" aria-label="step" min="0" step="1" data-lm-suppress-shortcuts="true"></label>
       <button type="button" name="play" aria-pressed="false">▶ play</button>
       <label class="check"><input type="checkbox" name="follow" checked> follow the run’s own prior</label>
     </div>
@@ -89,8 +89,9 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     for (const key of ["source", "layer", "kind"]) find(key).value = state[key];
     const row = source.rows.indexOf(moment());
     find("step").value = row;
-    find("step").setAttribute("aria-valuetext", `step ${state.step}`);
-    find("step-text").value = `${state.step}${moment().phase ? `, ${moment().phase}` : ""}`;
+    const phase = { warmup: ", warm-up", pruning: ", pruning", frozen: ", mask frozen" }[moment().phase] ?? "";
+    host.querySelector(".steps b").textContent = `${state.step}${phase}`;
+    find("step").setAttribute("aria-valuetext", `${state.step}${phase}`);
     find("preset").value = presets.findIndex((each) => Object.entries(each.settings).every(([key, value]) => state[key] === value));
     pictures.draw(state, moment(), histogram);
     host.querySelector(".sentence").textContent = sentence(state, weights, moment());

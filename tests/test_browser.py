@@ -1,0 +1,344 @@
+"""The explorer in a real browser: as a page from disk, and in JupyterLab.
+
+Screenshots go to the folder MGPP_SCREENSHOTS, by default tests/screenshots.
+"""
+
+import ast
+import json
+import math
+import os
+import re
+import shutil
+from pathlib import Path
+
+import browser as real
+import numpy as np
+import pytest
+
+from mgpp import MixtureGaussianPrior, Snapshots, load_runs, pretrained_weights, save_explorer
+from mgpp.analysis.explorer.content import PRETRAINED, asset
+
+ROOT = Path(__file__).parents[1]
+SCREENSHOTS = Path(os.environ.get("MGPP_SCREENSHOTS", ROOT / "tests" / "screenshots"))
+RUN = "reviews-mgpp-0.95-seed0"
+NUMBER = r"([\d.]+(?:e-?\d+)?)"
+
+pytestmark = pytest.mark.skipif(
+    real.find_chromium() is None and "CI" not in os.environ,
+    reason="no Chromium here; on Debian: apt-get install chromium",
+)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    assert real.find_chromium(), "CI must test in a browser; on Debian: apt-get install chromium"
+    with real.chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return Snapshots.of_weights(pretrained_weights(), name=PRETRAINED)
+
+
+@pytest.fixture(scope="module")
+def run():
+    (found,) = load_runs(ROOT / "data" / "runs" / RUN)
+    return found
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, run):
+    return save_explorer(tmp_path_factory.mktemp("page") / "page.html", runs=[run], weights=pretrained_weights())
+
+
+@pytest.fixture
+def page(chromium, file):
+    """The page, opened from disk by a browser that is offline; errors in its script fail the test."""
+    context = chromium.new_context(viewport={"width": 1040, "height": 980}, offline=True)
+    opened, problems = context.new_page(), []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("requestfailed", lambda request: problems.append(request.url))
+    opened.set_default_timeout(10_000)
+    opened.goto(file.as_uri())
+    opened.get_by_text("lie in the spike").wait_for()
+    yield opened
+    assert not problems
+    context.close()
+
+
+def slider(page, label):
+    return page.get_by_role("slider", name=re.compile(f"^{label}"))
+
+
+def words(page):
+    return page.get_by_role("status").inner_text()
+
+
+def pictures(page):
+    return page.locator(".mgpp-explorer .panels").inner_html()
+
+
+def screenshot(page, name):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def settings(page):
+    """What the typed fields say."""
+    fields = {"lam": "λ", "spike_var": "σ0²", "slab_var": "σ1²", "learning_rate": "learning rate", "n": "n, training"}
+    return {key: float(page.get_by_role("textbox", name=text).input_value()) for key, text in fields.items()}
+
+
+def check_sentence(page, snapshots, **where):
+    """Every number of the sentence is the library's, to three digits."""
+    now, text = settings(page), words(page)
+    prior = MixtureGaussianPrior(now["lam"], now["spike_var"], now["slab_var"])
+    expected = {
+        rf"^{NUMBER}% of these": 100 * snapshots.share_below(prior.threshold, **where),
+        rf"τ is {NUMBER}": prior.threshold,
+        rf"an L2 of strength {NUMBER}": 1 / (now["n"] * now["slab_var"]),
+        rf"spike as one of {NUMBER}": 1 / (now["n"] * now["spike_var"]),
+    }
+    for pattern, value in expected.items():
+        found = float(re.search(pattern, text).group(1).rstrip("."))
+        assert found == pytest.approx(value, rel=6e-3, abs=1e-12), (pattern, text)
+    steps = prior.threshold / now["learning_rate"]
+    told = re.search(rf"about {NUMBER} optimizer steps", text)
+    assert (float(told.group(1)) if told else 1.0) == pytest.approx(steps, rel=6e-3 if told else 0.06)
+
+
+# the formulas
+
+
+@pytest.fixture(scope="module")
+def formulas(chromium):
+    """Calls a function of formulas.js with one JSON argument."""
+    page = chromium.new_page()
+    page.goto("about:blank")
+    module = f"URL.createObjectURL(new Blob([{json.dumps(asset('formulas.js'))}], {{type: 'text/javascript'}}))"
+    page.evaluate(f"import({module}).then((found) => {{ window.formulas = found; }})")
+    yield lambda code, value: page.evaluate(f"(given) => {{ const {{mixture, countBelow}} = formulas; {code} }}", value)
+    page.close()
+
+
+def test_formulas_in_the_browser_are_those_of_the_library(formulas):
+    rng = np.random.default_rng(0)
+    cases = [
+        {
+            "lam": 10 ** rng.uniform(-12, -0.01),
+            "spike_var": 10**spike,
+            "slab_var": 10 ** rng.uniform(spike, 5),
+        }
+        for spike in rng.uniform(-14, -2, 2000)
+    ]
+    sizes = (10 ** rng.uniform(-8, 0.5, 2000)).tolist()
+    code = """return given.cases.map((settings, i) => {
+        const prior = mixture(settings), w = given.sizes[i];
+        return [prior.penalty(w), prior.penaltyGrad(w), prior.spikeProbability(w), prior.threshold];
+    })"""
+    found = formulas(code, {"cases": cases, "sizes": sizes})
+    for case, w, (penalty, grad, probability, threshold) in zip(cases, sizes, found, strict=True):
+        prior = MixtureGaussianPrior(**case)
+        assert penalty == pytest.approx(prior.penalty(w), rel=1e-12, abs=1e-12)
+        assert grad == pytest.approx(prior.penalty_grad(w), rel=1e-9)
+        assert probability == pytest.approx(prior.spike_probability(w), rel=1e-9, abs=1e-300)
+        expected = prior.threshold if prior.has_threshold else math.nan
+        assert threshold == pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
+def test_shares_in_the_browser_are_those_of_the_library(formulas):
+    snapshots = Snapshots.of_weights({"layer.0.output.dense.weight": np.linspace(-0.1, 0.1, 999)}, name="")
+    edges = snapshots.edges[:-1].tolist()
+    below = np.concatenate([[0], snapshots.counts.sum(axis=(0, 1)).cumsum()])[:-1].tolist()
+    given = {"edges": edges, "below": below, "zeros": 1, "thresholds": [0, 1e-9, 0.01234, 0.099, 0.5, 100]}
+    found = formulas("return given.thresholds.map((threshold) => countBelow(given, threshold) / 999)", given)
+    assert found == pytest.approx([snapshots.share_below(threshold) for threshold in given["thresholds"]])
+
+
+# the page
+
+
+def test_fifty_random_positions_of_the_sliders(page, weights):
+    rng = np.random.default_rng(1)
+    ranges = {"λ": (-12, -1), "σ0²": (-14, -5), "σ1²": (-3, 2), "learning rate": (-7, -1), "n, training": (2, 7)}
+    for _ in range(50):
+        for label, bounds in ranges.items():
+            slider(page, label).fill(str(round(rng.uniform(*bounds) * 20) / 20))
+        check_sentence(page, weights)
+
+
+def test_the_keyboard_moves_a_slider_picture_and_sentence(page, weights):
+    before, told, start = pictures(page), words(page), settings(page)
+    slider(page, "σ0²").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    assert settings(page)["spike_var"] == pytest.approx(start["spike_var"] * 10**0.5, rel=0.01)
+    assert pictures(page) != before
+    assert words(page) != told
+    check_sentence(page, weights)
+    screenshot(page, "page-keyboard")
+
+
+def test_the_mouse_drags_a_slider(page, weights):
+    box = slider(page, "λ").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], middle, steps=5)
+    page.mouse.up()
+    assert settings(page)["lam"] > 1e-3
+    check_sentence(page, weights)
+
+
+def test_every_control_can_be_reached_by_tab_and_has_a_name(page):
+    page.get_by_label("weights", exact=True).select_option(RUN)
+    name = "(({ labels, ariaLabel, textContent }) => ariaLabel ?? labels[0]?.textContent ?? textContent)"
+    names = []
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement !== document.body"):
+        names.append(page.evaluate(f"{name}(document.activeElement)").strip())
+        page.keyboard.press("Tab")
+    assert all(names)
+    assert len(names) == len(set(names)) == 18, names
+    assert page.get_by_role("img").count() == 5
+    assert all(page.locator("svg > title").all_text_contents())
+
+
+def test_a_logged_run_step_by_step(page, run):
+    page.get_by_label("weights", exact=True).select_option(RUN)
+    snapshots = Snapshots.of_run(run)
+    logged = snapshots.steps.iloc[-1]
+    assert f"pruning threshold of step {logged['step']} is {logged['pruning_threshold']:.3g}" in words(page)
+    for row in (20, 10, 3):
+        slider(page, "step").fill(str(row))
+        now = snapshots.steps.iloc[row]
+        assert settings(page)["lam"] == pytest.approx(now["lam"], rel=1e-2)
+        check_sentence(page, snapshots, step=now["step"])
+        share = 100 * snapshots.zeros[row].sum() / run.info["targets"]["count"]
+        told = re.search(rf"\({NUMBER}% are exactly zero\)", words(page))
+        assert (float(told.group(1)) if told else 0) == pytest.approx(share, rel=6e-3)
+    screenshot(page, "page-run")
+
+
+def test_a_layer_and_a_kind(page, run):
+    page.get_by_label("weights", exact=True).select_option(RUN)
+    page.get_by_label("layer").select_option("4")
+    page.get_by_label("kind").select_option("attention_output")
+    snapshots = Snapshots.of_run(run)
+    step = int(snapshots.steps["step"].iloc[-1])
+    check_sentence(page, snapshots, step=step, layer=4, kind="attention_output")
+
+
+def test_play_goes_through_the_steps_and_stops(page):
+    page.get_by_label("weights", exact=True).select_option(RUN)
+    at = [page.locator(".steps b").inner_text()]
+    page.get_by_role("button", name="play").click()
+    for _ in range(2):
+        page.wait_for_function("(last) => document.querySelector('.steps b').textContent !== last", arg=at[-1])
+        at.append(page.locator(".steps b").inner_text())
+    page.get_by_role("button", name="pause").click()
+    assert len(set(at)) == 3
+    stopped = page.locator(".steps b").inner_text()
+    page.wait_for_timeout(600)
+    assert page.locator(".steps b").inner_text() == stopped
+
+
+def test_settings_of_the_paper_and_the_line_of_python(page, weights):
+    page.get_by_label("settings").select_option(label="SST-2")
+    assert settings(page) == {"lam": 1e-4, "spike_var": 1e-9, "slab_var": 0.1, "learning_rate": 5e-5, "n": 67_349}
+    check_sentence(page, weights)
+    call = ast.parse(page.locator("code").inner_text(), mode="eval").body
+    assert call.func.id == "MixtureGaussianPrior"
+    found = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    assert found == {"lam": 1e-4, "spike_var": 1e-9, "slab_var": 0.1}
+    page.get_by_role("button", name="copy").click()
+    assert page.evaluate("getSelection().toString()") == page.locator("code").inner_text()
+
+
+def test_typed_values_count_and_wrong_ones_are_marked(page, weights):
+    field = page.get_by_role("textbox", name="σ0²")
+    field.fill("3e-8")
+    field.press("Enter")
+    assert settings(page)["spike_var"] == 3e-8
+    check_sentence(page, weights)
+    told = words(page)
+    for wrong in ("minus", "-1", "0", ""):
+        field.fill(wrong)
+        field.press("Enter")
+        assert field.get_attribute("aria-invalid") == "true"
+        assert words(page) == told
+
+
+def test_no_prior_threshold_and_no_prior(page):
+    slider(page, "λ").fill("-0.05")
+    slider(page, "σ0²").fill("-2")
+    slider(page, "σ1²").fill("-2")
+    assert "0% of these weights lie in the spike: there is no prior threshold" in words(page)
+    screenshot(page, "page-no-threshold")
+    slider(page, "σ1²").fill("-3")
+    assert words(page) == "The spike must be narrower than the slab: lower σ0² or raise σ1²."
+    assert page.locator("code").inner_text() == ""
+    screenshot(page, "page-no-prior")
+
+
+# JupyterLab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab on a copy of the notebooks, beside the data and figures that they read."""
+    root = tmp_path_factory.mktemp("lab")
+    (root / "notebooks").mkdir()
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(notebook, root / "notebooks")
+    for folder in ("data", "figures"):
+        (root / folder).symlink_to(ROOT / folder)
+    with real.jupyter_lab(root, tmp_path_factory.mktemp("home")) as address:
+        yield address
+
+
+@pytest.fixture
+def notebook(chromium, lab):
+    """Opens a notebook in JupyterLab and runs it."""
+    context = chromium.new_context(viewport={"width": 1300, "height": 1100})
+    page = context.new_page()
+
+    def run(name):
+        real.run_all(page, lab(f"notebooks/{name}.ipynb"))
+        assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+        return page
+
+    yield run
+    context.close()
+
+
+def test_the_start_runs_in_jupyterlab(notebook):
+    page = notebook("0_start_here")
+    page.get_by_text("Everything is in place").first.wait_for()
+    assert page.locator(".jp-OutputArea-output img").count() >= 1
+    screenshot(page, "lab-start")
+
+
+def test_the_explorer_runs_in_jupyterlab(notebook, weights):
+    page = notebook("2_sensitivity")
+    explorer = page.locator(".mgpp-explorer")
+    explorer.wait_for(timeout=real.MINUTE)
+    explorer.scroll_into_view_if_needed()
+    check_sentence(page, weights)
+    before, told = pictures(page), words(page)
+    slider(page, "σ0²").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    assert pictures(page) != before
+    assert words(page) != told
+    check_sentence(page, weights)
+    box = slider(page, "λ").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], middle, steps=5)
+    page.mouse.up()
+    assert settings(page)["lam"] > 1e-4
+    check_sentence(page, weights)
+    screenshot(page, "lab-explorer")
