@@ -1,5 +1,7 @@
-"""Every notebook runs from top to bottom, and looks like one that teaches."""
+"""Every notebook runs from top to bottom, and looks like one that teaches. The workshop's have tests of their own."""
 
+import re
+import statistics
 from pathlib import Path
 
 import nbformat
@@ -8,6 +10,9 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STUB = re.compile(r"^def .*?^    raise NotImplementedError", re.MULTILINE | re.DOTALL)
+PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -15,43 +20,156 @@ def path(request):
     return request.param
 
 
-def code_cells(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
 
 
-def test_there_are_notebooks():
-    assert [path.stem[0] for path in NOTEBOOKS] == ["1", "2", "3"]
+def cells(notebook, kind):
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def prose(notebook):
+    return "\n".join(cell.source for cell in cells(notebook, "markdown"))
+
+
+def is_drawing(cell):
+    return cell.source.startswith(("figure_", "plot_"))
+
+
+def has_png(cell):
+    return any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def draws_if_it_says_so(cell):
+    """A cell that begins with figure_ or plot_ shows a PNG, and no other does; explore() may bring one or not."""
+    return is_drawing(cell) == has_png(cell) or cell.source.startswith("explore(")
+
+
+def test_the_notebooks_are_these():
+    assert [path.stem[0] for path in NOTEBOOKS] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    """A house with links to all that is read, so that what is written stays in it."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "figures").symlink_to(ROOT / "figures")
+    for source in (ROOT / "data").iterdir():
+        if source.name != "local":
+            (tmp_path / "data" / source.name).symlink_to(source)
+    return tmp_path / "notebooks"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")
-def test_it_runs(path, monkeypatch):
+def test_it_runs_fast_and_silently(notebook, scratch, monkeypatch):
+    monkeypatch.setenv("MGPP_FAST", "1")
     monkeypatch.delenv("MPLBACKEND")  # the kernel chooses its own
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}}).execute()
-    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
-    for cell in code_cells(notebook):
-        draws = cell.source.startswith(("figure_", "plot_"))
-        assert draws == any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
-    assert not [output for output in outputs if output.get("name") == "stderr"]
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": scratch}}).execute()
+    for cell in cells(notebook, "code"):
+        assert draws_if_it_says_so(cell), cell.source
+        assert not [output for output in cell.outputs if output.get("name") == "stderr"], cell.source
 
 
-def test_it_calls_the_library_and_defines_nothing(path):
-    for cell in code_cells(nbformat.read(path, as_version=4)):
-        lines = cell.source.splitlines()
-        assert len(lines) <= 15
-        assert not [line for line in lines if line.startswith(("def ", "class ", "!", "%pip"))]
-        assert "matplotlib" not in cell.source
+def test_the_one_that_trains_writes_only_to_local_data():
+    trains = [path.stem for path in NOTEBOOKS if "train(" in path.read_text(encoding="utf-8")]
+    assert trains == ["4_train_and_log"]
+    (source,) = re.findall(r"[^.\w]train\(recipe, [^,]*", NOTEBOOKS[4].read_text(encoding="utf-8"))
+    assert "../data/local/" in source
 
 
-def test_its_outputs_are_kept_small_and_impersonal(path):
-    text = path.read_text(encoding="utf-8")
-    assert len(text) < 1_000_000
-    assert str(Path.home()) not in text
-    assert str(ROOT) not in text
-    assert all(cell.execution_count for cell in code_cells(nbformat.reads(text, as_version=4)))
+def test_the_fast_switch_is_read_once_and_in_the_setup_cell(notebook):
+    setup, *rest = cells(notebook, "code")
+    assert not [cell.source for cell in rest if "os.environ" in cell.source]
+    assert "MGPP_FAST" not in setup.source or 'FAST = "MGPP_FAST" in os.environ' in setup.source
 
 
-def test_it_ends_with_questions_and_its_source(path):
-    last = nbformat.read(path, as_version=4).cells[-1].source
-    assert "## Questions" in last
+def test_its_cells_are_short(notebook):
+    lengths = [len(cell.source.splitlines()) for cell in cells(notebook, "code")]
+    assert 1 <= statistics.median(lengths) <= 6
+    assert max(lengths) <= 15
+
+
+def test_it_calls_the_library_and_defines_nothing(notebook):
+    for cell in cells(notebook, "code"):
+        source = STUB.sub("", cell.source)  # the holes of exercises may stay
+        assert not re.search(r"^\s*(def|class|async def) ", source, re.MULTILINE), cell.source
+        assert not re.search(r"^[!%]", source, re.MULTILINE), cell.source
+        assert not re.search(r"matplotlib|\bplt\b|seaborn", source), cell.source
+
+
+def test_its_outputs_are_kept_and_small(path, notebook):
+    assert path.stat().st_size < 1_000_000
+    numbers = [cell.execution_count for cell in cells(notebook, "code")]
+    assert numbers == list(range(1, len(numbers) + 1))  # run once, from top to bottom
+    for cell in cells(notebook, "code"):
+        assert draws_if_it_says_so(cell), cell.source
+        assert not [output for output in cell.outputs if output.get("name") == "stderr"], cell.source
+
+
+def test_its_outputs_are_impersonal(notebook):
+    absolute = re.compile(r"(?:^|[\s\"'(=])(?:/[a-z][\w.-]*/|[A-Z]:\\|~/)", re.MULTILINE)
+    for cell in cells(notebook, "code"):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            texts = [output.get("text", ""), *(str(data[kind]) for kind in data if kind != "image/png")]
+            for text in texts:
+                assert not absolute.search(text), text
+                assert str(Path.home()) + "/" not in text
+                assert str(ROOT) not in text
+
+
+def test_it_begins_with_a_promise_and_its_times(notebook):
+    first = notebook.cells[0].source
+    assert re.match(r"# \d\. ", first)
+    _, _, goals = first.partition("**You will be able to**")
+    assert 3 <= len(re.findall(r"^- ", goals, re.MULTILINE)) <= 4
+    assert re.search(r"^About \d+ minutes: ", goals, re.MULTILINE)
+    assert len(re.findall(r"^## .*\(\d+ min\)$", prose(notebook), re.MULTILINE)) >= 3
+
+
+def test_the_times_of_its_sections_add_up(notebook):
+    total = int(re.search(r"About (\d+) minutes", notebook.cells[0].source)[1])
+    sections = [int(minutes) for minutes in re.findall(r"^## .*\((\d+) min\)$", prose(notebook), re.MULTILINE)]
+    assert sum(sections) == total
+
+
+def test_it_lets_the_reader_predict(notebook):
+    assert len(re.findall(r"\*(?:Predict|Before you run)", prose(notebook))) >= (
+        1 if "0. " in notebook.cells[0].source else 3
+    )
+
+
+def test_it_ends_with_what_was_learned_questions_and_its_source(notebook):
+    last = notebook.cells[-1].source
+    for heading in ("## What we learned", "## What to keep in mind", "## Questions"):
+        assert heading in last
     assert "**Reference:**" in last
+    questions = last.partition("## Questions")[2]
+    assert 8 <= len(re.findall(r"^\d+\. ", questions, re.MULTILINE)) <= 15
+
+
+def test_every_figure_is_put_into_words(notebook):
+    """Beside each picture, before or after it, stands a cell of text."""
+    for before, cell, after in zip(notebook.cells, notebook.cells[1:], notebook.cells[2:], strict=False):
+        if is_drawing(cell):
+            assert "markdown" in (before.cell_type, after.cell_type), cell.source
+
+
+def test_its_pictures_and_links_exist_and_pictures_are_described(path, notebook):
+    text = prose(notebook)
+    assert text.count("![") == len(PICTURE.findall(text))
+    for alternative, _ in PICTURE.findall(text):
+        assert len(alternative.split()) >= 5
+    for target in LINK.findall(text):
+        if not target.startswith("https://"):
+            assert (path.parent / target).exists(), target
+
+
+def test_the_notebooks_draw_the_committed_figures_by_the_same_functions():
+    drawn = {
+        cell.source.partition("(")[0] for path in NOTEBOOKS for cell in nbformat.read(path, 4).cells if is_drawing(cell)
+    }
+    committed = {path.stem for path in (ROOT / "figures").glob("figure_*.png") if not path.stem.endswith("_column")}
+    assert committed <= drawn
