@@ -102,6 +102,7 @@ def spike_share(answer: Answer) -> None:
     ]
     mistakes = [(counts[inside].sum() / total, message) for inside, message in shares] + [
         ((far <= tau).mean(), "You count bins; it is the weights in them that count."),
+        ((far <= tau).sum() / total, "You count bins; it is the weights in them that count."),
         (
             counts[(far <= tau) & ~is_zero].sum() / counts[~is_zero].sum(),
             "The exact zeros are missing from both numbers: they are weights as well.",

@@ -1,0 +1,332 @@
+"""Checkers of the workshop: they pass the solutions, and tell what is wrong without telling what is right."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mgpp import checks
+from mgpp.checks import NotYet, feedback
+
+WORKSHOP = Path(__file__).parents[1] / "notebooks" / "workshop"
+NAMES = [check.__name__ for session in checks.SESSIONS.values() for check in session]
+HOLE = re.compile(r"^(\s*)(return|\w+ =) (.+?)  # hole: .*$", re.MULTILINE)
+SYMBOLS = re.compile(r"1 − λ|L[12]|p0|σ[01]?²")  # what may hold a digit in a message
+
+
+@cache
+def exercises(folder):
+    """Source of every exercise's cell in source, student or solutions."""
+    found = {}
+    for path in sorted((WORKSHOP / folder).glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if "exercise" in cell.metadata.get("tags", []):
+                found[ast.parse(cell.source).body[-1].name] = cell.source
+    return found
+
+
+def defined(name, source):
+    """The function of an exercise, among solutions of the others."""
+    scope = {"np": np, "pd": pd, "torch": torch}
+    for other, text in {**exercises("solutions"), name: source}.items():
+        exec(compile(text, f"<{other}>", "exec"), scope)
+    return scope[name]
+
+
+def filled(name, **holes):
+    """An exercise whose holes are filled as a student might: `returns` or the name that is assigned."""
+    source = exercises("solutions")[name]
+    places = {"returns": "return"} | {key: f"{key} =" for key in holes if key != "returns"}
+
+    def fill(match):
+        for key, value in holes.items():
+            if match[2] == places[key]:
+                used.add(key)
+                return f"{match[1]}{match[2]} {value}"
+        return match[0]
+
+    used = set()
+    text = HOLE.sub(fill, source)
+    assert used == set(holes), f"{name} has no holes {set(holes) - used}"
+    return defined(name, text)
+
+
+def message_of(name, answer):
+    with pytest.raises(NotYet) as error:
+        getattr(checks, name)(answer)
+    return str(error.value)
+
+
+# exercise, what stands in its holes, a part of the message
+WRONG = [
+    ("density", {"returns": "(1 - lam) * slab + lam * spike"}, "changed places"),
+    ("density", {"returns": "slab + spike"}, "their shares"),
+    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var**2)) / np.sqrt(2 * np.pi) / spike_var",
+                 "slab": "np.exp(-(w**2) / (2 * slab_var**2)) / np.sqrt(2 * np.pi) / slab_var"}, "standard deviation"),
+    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var)) / (2 * np.pi * spike_var)",
+                 "slab": "np.exp(-(w**2) / (2 * slab_var)) / (2 * np.pi * slab_var)"}, "A root is missing"),
+    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var))", "slab": "np.exp(-(w**2) / (2 * slab_var))"},
+     "an area of one"),
+    ("density", {"spike": "np.exp(-(w**2) / spike_var) / np.sqrt(2 * np.pi * spike_var)",
+                 "slab": "np.exp(-(w**2) / slab_var) / np.sqrt(2 * np.pi * slab_var)"}, "too narrow"),
+    ("density", {"spike": "np.exp(w**2 / (2 * spike_var)) / np.sqrt(2 * np.pi * spike_var)",
+                 "slab": "np.exp(w**2 / (2 * slab_var)) / np.sqrt(2 * np.pi * slab_var)"}, "grow away"),
+    ("spike_probability", {"shares": "np.log(lam / (1 - lam))"}, "changed places"),
+    ("spike_probability", {"peaks": "np.log(slab_var / spike_var)"}, "root of the variance"),
+    ("spike_probability", {"peaks": "0.5 * np.log(spike_var / slab_var)"}, "the higher one"),
+    ("spike_probability", {"distance": "w**2 * (1 / spike_var - 1 / slab_var)"}, "twice as much"),
+    ("spike_probability", {"distance": "0.5 * w**2 * (1 / slab_var - 1 / spike_var)"}, "sign of the distance"),
+    ("spike_probability", {"peaks": "np.log(slab_var / spike_var)",
+                           "distance": "0.5 * w**2 * (1 / spike_var**2 - 1 / slab_var**2)"}, "standard deviation"),
+    ("penalty_gradient", {"returns": "-w * precision"}, "The sign"),
+    ("penalty_gradient", {"precision": "(1 - p0) / spike_var + p0 / slab_var"}, "changed places"),
+    ("penalty_gradient", {"precision": "p0 / spike_var**0.5 + (1 - p0) / slab_var**0.5"}, "no root"),
+    ("penalty_gradient", {"precision": "p0 / spike_var**2 + (1 - p0) / slab_var**2"}, "standard deviation"),
+    ("penalty_gradient", {"precision": "1 / (p0 * spike_var + (1 - p0) * slab_var)"}, "average the variances"),
+    ("penalty_gradient", {"precision": "p0 * spike_var + (1 - p0) * slab_var"}, "not precisions"),
+    ("penalty_gradient", {"returns": "precision"}, "stiff"),
+    ("penalty_gradient", {"returns": "abs(w) * precision"}, "got lost"),
+    ("matched_strengths", {"l1": "pull / w", "l2": "pull"}, "changed places"),
+    ("matched_strengths", {"l2": "pull"}, "in proportion"),
+    ("matched_strengths", {"l1": "pull / w"}, "L1 pulls equally"),
+    ("matched_strengths", {"l2": "pull * w"}, "in proportion to w"),
+    ("matched_strengths", {"l2": "2 * pull / w"}, "Too much by a factor of two"),
+    ("matched_strengths", {"l2": "pull / w / 2"}, "Too little by a factor of two"),
+    ("prior_threshold", {"returns": "2 * log_odds / gap"}, "This is a square"),
+    ("prior_threshold", {"returns": "log_odds / gap"}, "square, and a factor"),
+    ("prior_threshold", {"returns": "np.sqrt(log_odds / gap)"}, "is missing"),
+    ("prior_threshold", {"returns": "np.sqrt(log_odds / gap / 2)"}, "wrong side"),
+    ("prior_threshold", {"returns": "-np.sqrt(2 * log_odds / gap)"}, "a magnitude"),
+    ("prior_threshold", {"log_odds": "np.log(lam / (1 - lam)) + 0.5 * np.log(slab_var / spike_var)"},
+     "root of a negative"),
+    ("prior_threshold", {"log_odds": "np.log((1 - lam) / lam) + np.log(slab_var / spike_var)"}, "root of the variance"),
+    ("prior_threshold", {"log_odds": "np.log((1 - lam) / lam)"}, "the heights are missing"),
+    ("prior_threshold", {"log_odds": "0.5 * np.log(slab_var / spike_var)"}, "the shares are missing"),
+    ("prior_threshold", {"gap": "1 / spike_var"}, "slab's precision is missing"),
+    ("prior_threshold", {"gap": "1 / slab_var - 1 / spike_var"}, "root of a negative"),
+    ("slab_as_l2", {"returns": "slope"}, "number of examples is missing"),
+    ("slab_as_l2", {"returns": "slope * n"}, "The more examples"),
+    ("slab_as_l2", {"slope": "slab_var"}, "pulls gently"),
+    ("slab_as_l2", {"slope": "1 / slab_var**0.5"}, "no root"),
+    ("slab_as_l2", {"slope": "1 / slab_var**2"}, "standard deviation"),
+    ("slab_as_l2", {"slope": "1 / (2 * slab_var)"}, "Too little"),
+    ("slab_as_l2", {"slope": "2 / slab_var"}, "Too much"),
+    ("cubic_sparsity", {"returns": "initial + (final - initial) * left**3"}, "initial and final have changed places"),
+    ("cubic_sparsity", {"returns": "final + (initial - final) * left"}, "straight line"),
+    ("cubic_sparsity", {"returns": "final + (initial - final) * left**2"}, "count the powers"),
+    ("cubic_sparsity", {"returns": "final + (initial - final) * (1 - left) ** 3"}, "the way left"),
+    ("cubic_sparsity", {"returns": "initial + (final - initial) * (1 - left) ** 3"}, "slow first"),
+    ("cubic_sparsity", {"returns": "final + (final - initial) * left**3"}, "from above"),
+    ("cubic_sparsity", {"done": "step / end"}, "starts at begin"),
+    ("cubic_sparsity", {"done": "(step - begin) / end"}, "How long"),
+    ("cubic_sparsity", {"returns": "1 - final - (initial - final) * left**3"}, "how much is left"),
+    ("global_threshold", {"returns": "sizes.sort()[0][k].item()"}, "a rank too high"),
+    ("global_threshold", {"returns": "sizes.kthvalue(k - 1).values.item()"}, "a rank too low"),
+    ("global_threshold", {"sizes": "torch.cat([weight.flatten() for weight in weights])"}, "signed values"),
+    ("global_threshold", {"returns": "sizes.sort(descending=True)[0][k - 1].item()"}, "from the largest"),
+    ("global_threshold", {"returns": "sizes.quantile(k / len(sizes)).item()"}, "interpolated"),
+    ("global_threshold", {"returns": "[w.abs().quantile(k / len(sizes)) for w in weights]"}, "single layers"),
+    ("exact_mask", {"removed": "order[k:]"}, "True means kept"),
+    ("exact_mask", {"order": "weights.flatten().argsort(stable=True)"}, "signed values"),
+    ("exact_mask", {"order": "weights.abs().flatten().argsort(descending=True, stable=True)"}, "The largest went"),
+    ("exact_mask", {"removed": "order[: k + 1]"}, "too many"),
+    ("exact_mask", {"removed": "order[: k - 1]"}, "too few"),
+    ("exact_mask", {"order": "(weights.numel() - 1) - weights.abs().flatten().flip(0).argsort(stable=True)"},
+     "the first must go"),
+    ("exact_mask", {"removed": "weights.abs().flatten() < weights.abs().flatten()[order[k - 1]]"}, "too few zeros"),
+    ("exact_mask", {"removed": "weights.abs().flatten() <= weights.abs().flatten()[order[k - 1]]"}, "too many zeros"),
+    ("prior_pull", {"returns": "-slope / n"}, "The sign"),
+    ("prior_pull", {"returns": "slope"}, "number of examples is missing"),
+    ("prior_pull", {"returns": "-slope"}, "and the number of examples"),
+    ("prior_pull", {"returns": "slope * n"}, "The more examples"),
+    ("prior_pull", {"slope": "prior.penalty(w)"}, "penalty itself"),
+    ("prior_pull", {"slope": "prior.log_prob(w)"}, "log prior itself"),
+    ("one_step", {"order": "(zero_grad, backward, update, add_prior, prune)"}, "too late"),
+    ("one_step", {"order": "(zero_grad, add_prior, backward, update, prune)"}, "too early"),
+    ("one_step", {"order": "(zero_grad, backward, add_prior, prune, update)"}, "moves the zeros away"),
+    ("one_step", {"order": "(backward, zero_grad, add_prior, update, prune)"}, "wiped out"),
+    ("one_step", {"order": "(zero_grad, update, backward, add_prior, prune)"}, "before there is a gradient"),
+    ("one_step", {"order": "(zero_grad, backward, update, prune)"}, "Never called: add_prior"),
+    ("one_step", {"order": "(zero_grad, backward, add_prior, update, prune, zero_grad)"}, "more than once"),
+    ("mask_after", {"k": "round((1 - schedule(step)) * w.numel())"}, "turned round"),
+    ("mask_after", {"k": "int(schedule(step) * w.numel())"}, "cut off the fraction"),
+    ("mask_after", {"k": "round(schedule(step) * w.numel()) + 1"}, "another number of weights"),
+    ("mask_after", {"keep_old": "False"}, "In the frozen phase"),
+    ("mask_after", {"keep_old": 'schedule.phase(step) == "pruning"'}, "may regrow"),
+    ("mask_after", {"keep_old": 'schedule.phase(step) != "pruning"'}, "In the warm-up"),
+    ("overall_sparsity", {"targets": "table"}, "The wrong total"),
+    ("overall_sparsity", {"returns": 'zeros / table["n"].sum()'}, "the total is everything"),
+    ("overall_sparsity", {"zeros": 'table["zeros"].sum()'}, "the zeros are everyone's"),
+    ("overall_sparsity", {"returns": '(targets["zeros"] / targets["n"]).mean()'}, "Weight by size"),
+    ("overall_sparsity", {"returns": '1 - zeros / targets["n"].sum()'}, "is kept"),
+    ("overall_sparsity", {"returns": "zeros"}, "not a share"),
+    ("overall_sparsity", {"returns": '100 * zeros / targets["n"].sum()'}, "percent"),
+    ("sparsity_by_layer", {"returns": 'layers.groupby("layer")["sparsity"].mean()'}, "Weight by size"),
+    ("sparsity_by_layer", {"returns": '1 - sums["zeros"] / sums["n"]'}, "is kept"),
+    ("sparsity_by_layer", {"returns": 'sums["zeros"] / layers["n"].sum()'}, "the whole model"),
+    ("sparsity_by_layer", {"returns": 'sums["zeros"] / sums["zeros"].sum()'}, "shared out"),
+    ("sparsity_by_layer", {"returns": 'sums["zeros"]'}, "numbers of zeros"),
+    ("sparsity_by_layer", {"zeros": 'layers["sparsity"]', "returns": 'sums["zeros"]'}, "do not add up"),
+    ("spike_share", {"reach": 'bins["right"]'}, "Every negative weight"),
+    ("spike_share", {"inside": 'bins.loc[bins["right"] <= 0, "count"].sum()'}, "compare with zero"),
+    ("spike_share", {"reach": '-bins["left"]'}, "Every positive weight"),
+    ("spike_share", {"inside": 'bins.loc[reach > tau, "count"].sum()'}, "share of the slab"),
+    ("spike_share", {"inside": "(reach <= tau).sum()"}, "You count bins"),
+    ("spike_share", {"inside": 'bins.loc[(reach <= tau) & (reach > 0), "count"].sum()'}, "exact zeros are missing"),
+    ("spike_share", {"inside": 'bins.loc[reach <= 0, "count"].sum()'}, "Only the exact zeros"),
+    ("spike_share", {"reach": 'bins[["left", "right"]].abs().min(axis=1)'}, "far edge"),
+    ("spike_share", {"inside": 'bins.loc[reach < tau, "count"].sum()'}, "exactly at the threshold"),
+    ("remaining_density", {"rest": "bins"}, "exact zeros is still there"),
+    ("remaining_density", {"rest": 'bins[(bins["left"] != 0) & (bins["right"] != 0)]'}, "Too many bins"),
+    ("remaining_density", {"shares": 'rest["count"] / bins["count"].sum()'}, "pruned zeros are in the total"),
+    ("remaining_density", {"returns": "shares"}, "These are shares"),
+    ("remaining_density", {"shares": 'rest["count"]'}, "counts per unit"),
+    ("remaining_density", {"returns": 'rest["count"]'}, "neither"),
+    ("remaining_density", {"returns": 'shares * (rest["right"] - rest["left"])'}, "multiply or divide"),
+    ("mask_churn", {"changed": "before == after"}, "stayed the same"),
+    ("mask_churn", {"changed": "before & ~after"}, "Only newly removed"),
+    ("mask_churn", {"changed": "~before & after"}, "Only weights that came back"),
+    ("mask_churn", {"returns": "abs(before.mean() - after.mean())"}, "cancel out"),
+    ("mask_churn", {"returns": "changed.sum() / before.sum()"}, "kept before"),
+    ("mask_churn", {"returns": "changed.sum() / (~before).sum()"}, "removed before"),
+    ("mask_churn", {"returns": "changed.sum()"}, "not a share"),
+    ("paired_difference", {"difference": "theirs - ours"}, "wrong sign"),
+    ("paired_difference", {"error": "((ours.var() + theirs.var()) / len(ours)) ** 0.5"}, "unpaired"),
+    ("paired_difference", {"difference": "pd.Series(ours.to_numpy() - theirs.to_numpy())"}, "matched by row"),
+    ("paired_difference", {"error": "difference.std()"}, "single differences"),
+    ("paired_difference", {"error": "difference.std() / len(difference)"}, "Too small an error"),
+    ("paired_difference", {"error": "np.std(difference.to_numpy()) / len(difference) ** 0.5"}, "degrees of freedom"),
+    ("paired_difference", {"error": "difference.var() / len(difference) ** 0.5"}, "A variance"),
+]  # fmt: skip
+
+
+def case(wrong):
+    name, holes, fragment = wrong
+    return pytest.param(name, holes, fragment, id=f"{name}-{fragment}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_passes_and_is_praised(name, capsys):
+    answer = defined(name, exercises("solutions")[name])
+    assert getattr(checks, name)(answer) is None
+    printed = capsys.readouterr().out
+    assert printed.startswith("✓ ")
+    assert printed.count("\n") == 1
+    assert len(printed) < 120
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stub_is_told_kindly_that_it_is_one(name):
+    message = message_of(name, defined(name, exercises("student")[name]))
+    assert message == feedback.STUB.format(name=name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hole_that_was_forgotten_is_told(name):
+    stub = exercises("student")[name]
+    opened = "\n".join(line for line in stub.splitlines() if "NotImplementedError" not in line)
+    assert message_of(name, defined(name, opened)) == feedback.HOLE.format(name=name)
+
+
+@pytest.mark.parametrize(("name", "holes", "fragment"), map(case, WRONG))
+def test_a_wrong_answer_gets_a_fitting_message(name, holes, fragment):
+    assert fragment in message_of(name, filled(name, **holes))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_checker_knows_several_mistakes(name):
+    messages = {message_of(name, filled(name, **holes)) for other, holes, _ in WRONG if other == name}
+    assert len(messages) >= 2
+
+
+def test_natural_scale_exponentials_are_found_far_out():
+    def spike_probability(w, lam, spike_var, slab_var):
+        spike = (1 - lam) * np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(spike_var)
+        slab = lam * np.exp(-(w**2) / (2 * slab_var)) / np.sqrt(slab_var)
+        return spike / (spike + slab)
+
+    assert "Stay with logarithms" in message_of("spike_probability", spike_probability)
+
+
+def test_a_mask_from_one_layer_at_a_time_is_found():
+    def global_threshold(weights, k):
+        return np.mean([float(w.abs().quantile(0.4, interpolation="lower")) for w in weights])
+
+    message = message_of("global_threshold", global_threshold)
+    assert "layers" in message or "one row" in message
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("result", [None, "text", float("nan"), 12345.0, [1.0] * 99, {}, object()])
+def test_no_answer_brings_a_checker_down(name, result):
+    parameters = inspect.signature(defined(name, exercises("solutions")[name])).parameters
+    scope = {"result": result}
+    exec(f"def {name}({', '.join(parameters)}):\n    return result", scope)
+    if name == "one_step":
+        return  # its answers give nothing back
+    assert len(message_of(name, scope[name])) < 250
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_in_an_answer_is_passed_on_in_one_line(name):
+    def broken(*args, **named):
+        raise KeyError("n")
+
+    assert message_of(name, broken) == "broken stopped with KeyError: 'n'"
+    assert "not a function" in message_of(name, 3.0)
+
+
+def texts_of_checkers():
+    """All string constants of the checkers but docstrings."""
+    for path in Path(checks.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree)
+                      if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)}  # fmt: skip
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in docstrings:
+                yield node.value
+
+
+def test_no_message_contains_an_answer():
+    answers = {match[3] for source in exercises("source").values() for match in HOLE.finditer(source)}
+    assert len(answers) > 35
+    texts = list(texts_of_checkers())
+    assert len(texts) > 150
+    for text in texts:
+        if " " not in text:
+            continue  # names of columns and parts
+        assert not re.search(r"\d", SYMBOLS.sub("", text)), text
+        assert not [answer for answer in answers if len(answer) > 5 and answer in text], text
+
+
+def test_messages_on_wrong_answers_hold_no_numbers():
+    for name, holes, _ in WRONG:
+        message = message_of(name, filled(name, **holes))
+        assert not re.search(r"\d", SYMBOLS.sub("", message)), message
+
+
+def test_not_yet_is_shown_without_a_traceback():
+    shown = NotYet("look again")._render_traceback_()
+    assert shown == ["✗ Not yet: look again"]
+    assert issubclass(NotYet, AssertionError)
+
+
+def test_an_answer_may_be_of_any_kind_of_numbers(capsys):
+    solved = defined("density", exercises("solutions")["density"])
+    checks.density(lambda *args: solved(*args).tolist())
+    checks.density(lambda *args: torch.tensor(solved(*args), requires_grad=True))
+    assert capsys.readouterr().out.count("✓") == 2
+
+
+def test_checkers_load_no_torch_before_they_need_it():
+    code = "import sys; from mgpp import checks; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
