@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-RUNS_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("figures")
+RUNS_FOLDER, SWEEP_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("data/sensitivity"), Path("figures")
 NEW_RUNS_FOLDER = Path("data/local")  # ignored by git: what one tries does not mix with the committed runs
 
 
@@ -69,12 +69,22 @@ def runs(folder: Path) -> None:
 
 @main.command()
 @click.option("--runs", "runs_folder", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True)
+@click.option(
+    "--sweep", "sweep_folder", type=click.Path(path_type=Path), help=f"Runs of a sweep [{SWEEP_FOLDER}, if there]"
+)
 @click.option("--out", type=click.Path(path_type=Path), default=FIGURES_FOLDER, show_default=True)
-def figures(runs_folder: Path, out: Path) -> None:
+@click.option("--movies", is_flag=True, help="The weights through training, too, as a GIF and as a page with a slider")
+def figures(runs_folder: Path, sweep_folder: Path | None, out: Path, movies: bool) -> None:
     """Draw the paper's figures as PDF and PNG from logged runs."""
     from mgpp.analysis.figures import render_all
 
-    for path in render_all(runs_folder, out):
+    sweep = sweep_folder or (SWEEP_FOLDER if SWEEP_FOLDER.is_dir() else None)
+    paths = render_all(runs_folder, out, sweep)
+    if movies:
+        from mgpp.analysis.movies import render_movies
+
+        paths += render_movies(runs_folder, out)
+    for path in paths:
         click.echo(path)
 
 

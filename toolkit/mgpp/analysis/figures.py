@@ -10,12 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mgpp.analysis import style
+from mgpp.analysis.landscape import SYMBOLS
 from mgpp.analysis.plots import (
     mark_prior_threshold,
     plot_penalties,
     plot_prior_family,
     plot_remaining_weights,
     plot_thresholds,
+)
+from mgpp.analysis.sensitivity import (
+    default_prior,
+    plot_accuracy,
+    plot_both_thresholds,
+    plot_spike_shares,
+    sensitivity_table,
 )
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.prior.penalties import L0, L1, L2
@@ -112,6 +120,37 @@ def figure_2(
     return figure
 
 
+def figure_sensitivity(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -> Figure:
+    """The hyperparameters in training: below each panel of Figure A1's kind, what runs with these values ended with.
+
+    Accuracy, share of the weights in the spike, and both thresholds, against λ (at the end of annealing), σ0² and σ1².
+
+    Args:
+        runs: finished runs of MGPP, each of which changes one hyperparameter of a common default.
+        width: in inches.
+
+    Raises:
+        ValueError: if a run changes two hyperparameters at once, or none is finished.
+    """
+    runs = list(runs)
+    table, default = sensitivity_table(runs), default_prior(runs)
+    with style.paper_style():
+        figure, axes = plt.subplots(4, 3, figsize=(width, width * 1.22), sharey="row", squeeze=False)
+        titles = ("(a) weight of the slab, λ", "(b) spike variance, σ0²", "(c) slab variance, σ1²")
+        for column, field, title in zip(axes.T, SYMBOLS, titles, strict=True):
+            values = table.loc[table["field"] == field, "value"].tolist()
+            plot_prior_family(default, field, values, ax=column[0], reach=(1e-6, 1.0))
+            plots = (plot_accuracy, plot_spike_shares, plot_both_thresholds)
+            for ax, plot in zip(column[1:], plots, strict=True):
+                plot(table, field, ax=ax)
+                ax.axvline(getattr(default, field), color="0.8", linewidth=0.8, zorder=0)
+            column[0].set_title(title)
+            _label_once(*column)
+        for ax in axes[2:, 0]:
+            ax.legend()
+    return figure
+
+
 def comparable(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:
     """The finished runs of `methods` at the highest sparsity where every method has one, in the methods' order."""
     methods, finished = tuple(methods), [run for run in runs if run.status == "finished"]
@@ -137,8 +176,11 @@ def save_figure(figure: Figure, stem: str, folder: str | Path) -> list[Path]:
     return paths
 
 
-def render_all(runs_folder: str | Path, out: str | Path) -> list[Path]:
-    """Draw all figures from the runs in a folder, for a page and (`_column`) for a column; returns the files."""
+def render_all(runs_folder: str | Path, out: str | Path, sweep_folder: str | Path | None = None) -> list[Path]:
+    """Draw the figures from the runs in a folder, for a page and (`_column`) for a column; returns the files.
+
+    The trained sensitivity is drawn if the folder of the sweep is given, for a page only: it has twelve panels.
+    """
     runs = load_runs(runs_folder)
     draw: dict[str, Callable[..., Figure]] = {
         "figure_1": figure_1,
@@ -146,9 +188,12 @@ def render_all(runs_folder: str | Path, out: str | Path) -> list[Path]:
         "figure_a1": figure_a1,
     }
     widths = {"": style.PAGE_WIDTH, "_column": style.COLUMN_WIDTH}
-    return [
+    paths = [
         path
         for stem, make in draw.items()
         for ending, width in widths.items()
         for path in save_figure(make(width=width), stem + ending, out)
     ]
+    if sweep_folder is None:
+        return paths
+    return paths + save_figure(figure_sensitivity(load_runs(sweep_folder)), "figure_sensitivity", out)

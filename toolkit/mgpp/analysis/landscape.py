@@ -64,7 +64,13 @@ def mark_prior_threshold(prior: Penalty, *, ax: Axes, label: bool = True) -> Axe
 
 @on_own_axes
 def plot_prior_family(
-    prior: MixtureGaussianPrior, field: str, values: Sequence[float], *, ax: Axes, **line: Any
+    prior: MixtureGaussianPrior,
+    field: str,
+    values: Sequence[float],
+    *,
+    ax: Axes,
+    reach: tuple[float, float] = (1e-4, 1.0),
+    **line: Any,
 ) -> Axes:
     """How one hyperparameter changes the landscape: R(θ) - R(0) against |θ| on a log axis, with a dot at each τ.
 
@@ -73,9 +79,10 @@ def plot_prior_family(
         field: lam, spike_var or slab_var.
         values: what to set it to, one curve each.
         ax: where to draw; a new figure by default.
+        reach: smallest and largest |θ| of the axis.
         line: further arguments for `Axes.plot`.
     """
-    theta = np.logspace(-4, 0, 1001)
+    theta = np.geomspace(*reach, 1001)
     others = {name: getattr(prior, name) for name in SYMBOLS if name != field}
     for value, color in zip(values, style.shades(len(values)), strict=True):
         member = MixtureGaussianPrior(**others | {field: value})
