@@ -98,7 +98,7 @@ WRONG = [
     ("matched_strengths", {"l1": "pull / w", "l2": "pull"}, "changed places"),
     ("matched_strengths", {"l2": "pull"}, "in proportion"),
     ("matched_strengths", {"l1": "pull / w"}, "L1 pulls equally"),
-    ("matched_strengths", {"l2": "pull * w"}, "in proportion to w"),
+    ("matched_strengths", {"l2": "pull * w"}, "Put your L2 back"),
     ("matched_strengths", {"l2": "2 * pull / w"}, "Too much by a factor of two"),
     ("matched_strengths", {"l2": "pull / w / 2"}, "Too little by a factor of two"),
     ("prior_threshold", {"returns": "2 * log_odds / gap"}, "This is a square"),

@@ -75,8 +75,10 @@ def solved_copy(source: NotebookNode, folder: Path) -> NotebookNode:
         ValueError: if a cell writes warnings or errors.
     """
     notebook = copy.deepcopy(source)
-    options = {"timeout": 300, "record_timing": False, "coalesce_streams": True, "config": QUIET}
-    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options).execute()
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(
+        notebook, timeout=300, record_timing=False, coalesce_streams=True, resources=resources, config=QUIET
+    ).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":

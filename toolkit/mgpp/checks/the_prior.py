@@ -123,7 +123,7 @@ def matched_strengths(answer: Answer) -> None:
         ((pull / w, pull / w), "L1 pulls equally on all weights; yours knows the size of one."),
         (
             (pull, pull * w),
-            "L2 pulls in proportion to w: must its strength be more or less than the pull at a small w?",
+            "Put your L2 back: its pull, in proportion to w, must be the pull asked for. Multiply or divide?",
         ),
         ((pull, 2 * pull / w), f"Too much by a factor {half}"),
         ((pull, pull / w / 2), f"Too little by a factor {half}"),
