@@ -66,7 +66,7 @@ def scratch(tmp_path):
 def test_it_runs_fast_and_silently(notebook, scratch, monkeypatch):
     monkeypatch.setenv("MGPP_FAST", "1")
     monkeypatch.delenv("MPLBACKEND")  # the kernel chooses its own
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": scratch}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": scratch}}).execute()
     for cell in cells(notebook, "code"):
         assert draws_if_it_says_so(cell), cell.source
         assert not [output for output in cell.outputs if output.get("name") == "stderr"], cell.source
