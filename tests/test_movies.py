@@ -1,8 +1,11 @@
 import hashlib
 import json
+import os
 import re
+from contextlib import contextmanager
 from html.parser import HTMLParser
 
+import browser as real
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -137,3 +140,61 @@ def test_runs_without_a_shared_step_are_refused(pair, tmp_path):
         writer.metrics({"step": 0})
     with pytest.raises(ValueError, match="run share no step with a histogram"):
         movies.shared_steps([*pair, load_run(tmp_path / "run")])
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if real.find_chromium() is None and "CI" not in os.environ:
+        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
+    assert real.find_chromium(), "CI must test in a browser; on Debian: apt-get install chromium"
+    with real.chromium() as running:
+        yield running
+
+
+@contextmanager
+def opened(chromium, file, motion):
+    """The page from disk in a browser that is offline; what it asks for beyond itself or breaks fails the test."""
+    context = chromium.new_context(reduced_motion=motion, offline=True, viewport={"width": 900, "height": 800})
+    page, problems, asked = context.new_page(), [], []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("request", lambda request: asked.append(request.url.split(":")[0]))
+    page.goto(file.as_uri())
+    yield page
+    assert not problems
+    assert set(asked) <= {"file", "data"}
+    context.close()
+
+
+def test_arrow_keys_move_through_the_frames(chromium, files, pair):
+    steps = movies.shared_steps(pair)
+    with opened(chromium, files[1], "reduce") as page:
+        slider = page.get_by_label("Logged step")
+        slider.focus()
+        for step in steps[1:3]:
+            page.keyboard.press("ArrowRight")
+            words = movies.describe(pair, step)
+            assert page.locator("output").inner_text() == words
+            assert page.get_by_role("img").get_attribute("alt") == words
+            assert slider.get_attribute("aria-valuetext") == words.split(". ")[0]
+        page.keyboard.press("End")
+        assert page.locator("output").inner_text() == movies.describe(pair, steps[-1])
+
+
+def test_it_plays_to_the_end_and_is_silent_while_it_plays(chromium, files, pair):
+    with opened(chromium, files[1], "reduce") as page:
+        assert page.locator("output").inner_text() == movies.describe(pair, movies.shared_steps(pair)[0])
+        page.get_by_role("button", name="Play").press("Enter")
+        assert page.locator("output").get_attribute("aria-live") == "off"
+        page.get_by_role("button", name="Play").wait_for()  # again: it has stopped
+        assert page.locator("output").get_attribute("aria-live") == "polite"
+        assert page.locator("output").inner_text() == movies.describe(pair, movies.shared_steps(pair)[-1])
+
+
+def test_it_starts_by_itself_only_where_motion_is_welcome(chromium, files, pair):
+    last = movies.describe(pair, movies.shared_steps(pair)[-1])
+    with opened(chromium, files[1], "no-preference") as page:
+        page.get_by_text(last).wait_for()
+    with opened(chromium, files[1], "reduce") as page:
+        page.wait_for_timeout(4 * movies.FRAME_MS)
+        assert page.get_by_label("Logged step").input_value() == "0"
