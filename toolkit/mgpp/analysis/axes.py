@@ -25,7 +25,7 @@ def on_own_axes(plot: Callable[..., Axes]) -> Callable[..., Axes]:
     """
 
     @wraps(plot)
-    def drawn(*args: Any, ax: Axes | None = None, **options: Any) -> Axes:
+    def _drawn(*args: Any, ax: Axes | None = None, **options: Any) -> Axes:
         if ax is not None:
             return plot(*args, ax=ax, **options)
         with style.paper_style():
@@ -33,5 +33,5 @@ def on_own_axes(plot: Callable[..., Axes]) -> Callable[..., Axes]:
 
     parameters = dict(inspect.signature(plot).parameters)  # what help() shows: `ax` may be left out
     parameters["ax"] = parameters["ax"].replace(default=None, annotation=Axes | None)
-    drawn.__signature__ = inspect.signature(plot).replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
-    return drawn
+    _drawn.__signature__ = inspect.signature(plot).replace(parameters=list(parameters.values()))  # type: ignore[attr-defined]
+    return _drawn
