@@ -33,15 +33,16 @@ def test_the_right_way_finds_the_true_inputs_and_no_others(right):
 
 
 def test_without_a_prior_it_finds_fewer(right):
-    bare = train_toy(penalty=None, every=400).metrics.iloc[-1]
+    bare = train_toy(penalty=None, every=200).metrics.iloc[-1]
     assert bare["found"] < 0.7
     assert bare["test_loss"] > 3 * right.metrics["test_loss"].iloc[-1]
     assert math.isnan(bare["prior_threshold"])
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(right):
-    pd.testing.assert_frame_equal(short().metrics, short().metrics)
-    pd.testing.assert_frame_equal(short().weights, short().weights)
+    again = train_toy.__wrapped__(0)
+    pd.testing.assert_frame_equal(again.metrics, right.metrics)
+    pd.testing.assert_frame_equal(again.weights, right.weights)
     assert not short().weights["value"].equals(short(1).weights["value"])
 
 
@@ -50,7 +51,7 @@ def test_it_trains_as_a_plain_loop_does():
     pruner = Pruner(model.targets, sparsity=SHORT, penalty=L2(0.1), n_train=200, interval=4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for step in range(16):
-        optimizer.param_groups[0]["lr"] = 0.1 * (1 - 0.9 * step / 400)
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - 0.9 * step / 200)
         optimizer.zero_grad()
         (0.5 * (model(data.x) - data.y).square()).mean().backward()
         pruner.before_step(step)

@@ -32,13 +32,14 @@ class ToyData:
     true_weights: Tensor
 
 
-def toy_data(seed: int = 0, *, n_train: int = N_TRAIN, noise: float = 0.5) -> ToyData:
+def toy_data(seed: int = 0, *, n_train: int = N_TRAIN, noise: float = 0.5, second_scale: float = 1.0) -> ToyData:
     """Draw a problem: y = x · w + noise, x standard normal, 12 weights from 0.3 to 1 with random signs, the rest 0.
 
     Args:
         seed: of everything random.
         n_train: number of training examples.
         noise: standard deviation of what is added to y; its square is the least test loss one can reach.
+        second_scale: multiplies the inputs of the second layer, as other units would, and divides its true weights.
 
     Example:
         >>> data = toy_data(0)
@@ -56,6 +57,8 @@ def toy_data(seed: int = 0, *, n_train: int = N_TRAIN, noise: float = 0.5) -> To
     w[place] = torch.where(torch.rand(len(place), generator=rng) < 0.5, -sizes, sizes)
     x = torch.randn(n_train + 1000, INPUTS, generator=rng)
     y = (x @ w + noise * torch.randn(len(x), generator=rng)).unsqueeze(1)
+    x[:, half:] *= second_scale
+    w[half:] /= second_scale
     return ToyData(x[:n_train], y[:n_train], x[n_train:], y[n_train:], w)
 
 
@@ -67,15 +70,12 @@ class ToyModel(nn.Module):
         torch.manual_seed(seed)
         self.first = nn.Linear(INPUTS // 2, 1)
         self.second = nn.Linear(INPUTS // 2, 1, bias=False)
+        weights = {name: parameter for name, parameter in self.named_parameters() if name.endswith("weight")}
+        self.targets = {name.removesuffix(".weight"): weight for name, weight in weights.items()}  # what is pruned
 
     def forward(self, x: Tensor) -> Tensor:
         """Predictions, (n, 1), for inputs, (n, 800)."""
         return self.first(x[:, : INPUTS // 2]) + self.second(x[:, INPUTS // 2 :])
-
-    @property
-    def targets(self) -> dict[str, nn.Parameter]:
-        """The weights that are pruned, by layer."""
-        return {name.removesuffix(".weight"): p for name, p in self.named_parameters() if name.endswith("weight")}
 
     @property
     def flat(self) -> Tensor:
