@@ -44,7 +44,7 @@ def test_a_run_without_histograms_is_refused(tmp_path):
     with RunWriter(tmp_path / "run") as writer:
         writer.metrics({"step": 0})
     run = load_run(tmp_path / "run")
-    with pytest.raises(ValueError, match="the run logged none"):
+    with pytest.raises(ValueError, match="no histogram of the weights is logged"):
         distributions.plot_weight_distribution(run)
 
 

@@ -47,11 +47,17 @@ def magnitude_shares(weights: pd.DataFrame, step: int | None = None) -> pd.DataF
 
 
 def _rows_at(weights: pd.DataFrame, step: int | None) -> pd.DataFrame:
-    steps: list[int] = sorted(weights["step"].unique()) if len(weights) else []
-    rows = weights[weights["step"] == (steps[-1] if step is None else step)] if steps else weights
+    if weights.empty:
+        raise ValueError(
+            "no histogram of the weights is logged; train with a run_writer, or wait for the first logged step"
+        )
+    steps = weights["step"]
+    rows = weights[steps == (steps.max() if step is None else step)]
     if rows.empty:
-        logged = f"logged are {steps[0]} to {steps[-1]}" if steps else "the run logged none"
-        raise ValueError(f"no histogram of the weights at step={step}; {logged}: see Run.weights['step'].unique()")
+        raise ValueError(
+            f"no histogram of the weights at step={step}; logged are {steps.min()} to {steps.max()}: "
+            "see Run.weights['step'].unique()"
+        )
     return rows
 
 
