@@ -135,6 +135,14 @@ def test_the_times_of_its_sections_add_up(notebook):
     assert sum(sections) == total
 
 
+def test_the_map_says_the_same_times_and_the_first_four_take_an_hour():
+    firsts = {path.stem[0]: nbformat.read(path, as_version=4).cells[0].source for path in NOTEBOOKS}
+    totals = {number: int(re.search(r"About (\d+) minutes", first)[1]) for number, first in firsts.items()}
+    rows = re.findall(r"^\| \[?(\d)\. .*\| (\d+) min \|", prose(nbformat.read(NOTEBOOKS[0], 4)), re.MULTILINE)
+    assert {number: int(minutes) for number, minutes in rows} == totals
+    assert sum(totals[number] for number in "0123") <= 60
+
+
 def test_it_lets_the_reader_predict(notebook):
     assert len(re.findall(r"\*(?:Predict|Before you run)", prose(notebook))) >= (
         1 if "0. " in notebook.cells[0].source else 3
