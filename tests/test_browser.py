@@ -276,6 +276,8 @@ def test_no_prior_threshold_and_no_prior(page):
     slider(page, "σ1²").fill("-2")
     assert "0% of these weights lie in the spike: there is no prior threshold" in words(page)
     screenshot(page, "page-no-threshold")
+    slider(page, "λ").fill("-1")
+    assert "100% of these weights lie in the spike: there is no prior threshold, since the spike" in words(page)
     slider(page, "σ1²").fill("-3")
     assert words(page) == "The spike must be narrower than the slab: lower σ0² or raise σ1²."
     assert page.locator("code").inner_text() == ""

@@ -133,16 +133,30 @@ def training_lines(training: Mapping[str, Any]) -> list[str]:
     return lines + [f"| {name} | {1e3 * seconds:.0f} |" for name, seconds in training["careless"].items()]
 
 
-def _benchmarks(folder: Path) -> str:
+def explorer_markdown(result: Mapping[str, Any]) -> str:
+    """How fast the explorer answers to a slider, from the benchmark's JSON."""
+    device = result["provenance"]["device"]["name"]
+    lines = [
+        f"| {device}, Chromium {result['chromium']} | moves | median, ms | 95%, ms | longest, ms |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        numbers = [f"{row[key]:.1f}" for key in ("median_ms", "p95_ms", "max_ms")]
+        lines.append(f"| {row['where']} | {row['moves']} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def _each(folder: Path, markdown: Callable[[Mapping[str, Any]], str]) -> str:
     files = sorted(folder.glob("*.json"))
-    return "\n\n".join(benchmark_markdown(json.loads(file.read_text(encoding="utf-8"))) for file in files)
+    return "\n\n".join(markdown(json.loads(file.read_text(encoding="utf-8"))) for file in files)
 
 
 # name of the markers: the file that holds them, and what renders the table, given the repository's root
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "results": ("README.md", lambda root: results_markdown(load_runs(root / "data/runs"))),
     "paired": ("README.md", lambda root: paired_markdown(load_runs(root / "data/runs"))),
-    "benchmarks": ("README.md", lambda root: _benchmarks(root / "data/benchmarks")),
+    "benchmarks": ("README.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
+    "explorer": ("README.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),
 }
 

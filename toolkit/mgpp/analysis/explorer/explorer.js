@@ -132,9 +132,11 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
       chooseWeights();
     }
     if (key === "source" || key === "follow") followRun();
-    if (key !== "step") chooseWeights();
-    show();
-    changed({ ...state });
+    if (target.type !== "range") {
+      chooseWeights();
+      show();
+    }
+    changed({ ...state }); // of a slider everything was shown while it moved
   }
 
   function typed(key, target) {
@@ -181,11 +183,14 @@ const stateOf = (model) => Object.fromEntries(KEYS.map((key) => [key, model.get(
 
 async function render({ model, el }) {
   const bytes = await gunzip(model.get("counts"));
+  let own = false; // changes that come from here are shown already
   const view = mount(el, { ...JSON.parse(model.get("header")), bytes }, stateOf(model), (state) => {
+    own = true;
     for (const key of KEYS) model.set(key, state[key]);
+    own = false;
     model.save_changes();
   });
-  for (const key of KEYS) model.on(`change:${key}`, () => view.set(stateOf(model)));
+  for (const key of KEYS) model.on(`change:${key}`, () => own || view.set(stateOf(model)));
   return view.close;
 }
 

@@ -69,8 +69,9 @@ export function sentence(settings, weights, moment) {
   const { learning_rate, n, spike_var, slab_var } = settings;
   const zeros = weights.zeros > 0 ? ` (${percent(weights.zeros / weights.total)} are exactly zero)` : "";
   const share = `${percent(spikeShare(prior, weights))} of these weights lie in the spike${zeros}`;
+  const winner = prior.spikeProbability(0) > 0.5 ? "spike" : "slab";
   const first = Number.isNaN(prior.threshold)
-    ? `${share}: there is no prior threshold, since the slab is the more probable everywhere.`
+    ? `${share}: there is no prior threshold, since the ${winner} is the more probable everywhere.`
     : `${share}; the prior threshold τ is ${digits(prior.threshold)}, ${inSteps(prior.threshold, learning_rate)}.`;
   const [slab, spike] = [slab_var, spike_var].map((variance) => digits(1 / (n * variance)));
   const second = `With n = ${n.toLocaleString("en")} the slab acts as an L2 of strength ${slab}, the spike as one of ${spike}.`;

@@ -107,7 +107,7 @@ const upright = (x, at, [bottom, top]) => (at >= x.low && at <= x.high ? `M${x(a
 /** The five panels; `draw(settings, moment, histogram)` shows a state. */
 export function panels(left, right) {
   const wide = panel(left, { title: "Penalty R(θ) − R(0), over the range of weights", height: 270, xLabel: "weight θ", yLabel: "penalty" });
-  const close = panel(left, { title: "The same, three prior thresholds around zero", height: 270, xLabel: "weight θ", yLabel: "penalty" });
+  const close = panel(left, { title: "The same, close to zero", height: 270, xLabel: "weight θ", yLabel: "penalty" });
   const pull = panel(right, { title: "How far one step pulls a weight towards zero", height: 196, xLabel: "", yLabel: "move of one step" });
   const spike = panel(right, { title: "Spike probability", height: 160, xLabel: "", yLabel: "p₀(θ)" });
   const bars = panel(right, { title: "Real weights", height: 184, xLabel: "magnitude |θ|", yLabel: "share per decade" });

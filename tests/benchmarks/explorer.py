@@ -1,0 +1,97 @@
+"""How fast the explorer answers: python tests/benchmarks/explorer.py, or make bench-explorer. Needs Chromium.
+
+From the press of an arrow key on a slider to the changed pictures and sentence, laid out, in the page from disk and in
+JupyterLab, on the pretrained model's weights.
+"""
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import nbformat
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import browser
+
+from mgpp import load_runs, pretrained_weights, save_explorer
+from mgpp.analysis.tables import explorer_markdown
+from mgpp.training.provenance import provenance
+
+RUNS = browser.ROOT / "data" / "runs"
+WATCH = """() => {
+    const host = document.querySelector(".mgpp-explorer");
+    const waits = (window.waits = []);
+    let pressed;
+    host.addEventListener("keydown", () => (pressed = performance.now()), true);
+    const picture = new MutationObserver(() => {
+        host.getBoundingClientRect();  // have it laid out
+        waits.push(performance.now() - pressed);
+    });
+    const all = {childList: true, subtree: true, attributes: true, characterData: true};
+    for (const part of [".sentence", ".panels"]) picture.observe(host.querySelector(part), all);
+}"""
+
+
+def measure(page, moves: int) -> list[float]:
+    """Milliseconds of each move of three sliders by arrow keys, up and down."""
+    page.locator(".mgpp-explorer .sentence:not(:empty)").wait_for(timeout=browser.MINUTE)
+    page.evaluate(WATCH)
+    for name in ("spike_var", "lam", "slab_var"):
+        page.locator(f".mgpp-explorer input[name={name}]").focus()
+        for move in range(-(-moves // 3)):
+            page.keyboard.press("ArrowRight" if move % 20 < 10 else "ArrowLeft")
+    waits = page.evaluate("window.waits")
+    assert len(waits) == 3 * -(-moves // 3), f"{moves} moves gave {len(waits)} changes"
+    return waits
+
+
+def on_the_page(running, folder: Path, moves: int) -> list[float]:
+    """The page from disk, with all committed runs on it."""
+    page = running.new_page(viewport={"width": 1040, "height": 980})
+    page.goto(save_explorer(folder / "page.html", runs=load_runs(RUNS), weights=pretrained_weights()).as_uri())
+    return measure(page, moves)
+
+
+def in_jupyterlab(running, folder: Path, moves: int) -> list[float]:
+    """The widget in a notebook of two lines."""
+    code = f"from mgpp import *\nexplore(weights=pretrained_weights(), runs=load_runs({str(RUNS)!r}))"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)], metadata=kernel)
+    (folder / "lab").mkdir()
+    nbformat.write(notebook, folder / "lab" / "explorer.ipynb")
+    with browser.jupyter_lab(folder / "lab", folder / "home") as address:
+        page = running.new_page(viewport={"width": 1300, "height": 1100})
+        browser.run_all(page, address("explorer.ipynb"))
+        return measure(page, moves)
+
+
+@click.command()
+@click.option("--moves", default=100, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The JSON file.")
+def main(moves: int, out: Path) -> None:
+    """Measure the page and JupyterLab, print the table, write one JSON file."""
+    with TemporaryDirectory() as folder, browser.chromium() as running:
+        waits = {"page from disk": on_the_page(running, Path(folder), moves)}
+        waits["JupyterLab"] = in_jupyterlab(running, Path(folder), moves)
+        version = running.version
+    rows = [
+        {
+            "where": where,
+            "moves": len(ms),
+            "median_ms": np.median(ms),
+            "p95_ms": np.percentile(ms, 95),
+            "max_ms": max(ms),
+        }
+        for where, ms in waits.items()
+    ]
+    result = {"provenance": provenance(), "chromium": version, "rows": rows}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    click.echo(explorer_markdown(result))
+
+
+if __name__ == "__main__":
+    main()
