@@ -28,14 +28,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         # the record
         "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],
         # the picture
+        "analysis.landscape": ["plot_paths", "plot_penalties", "plot_prior_family", "plot_pulls", "plot_weights"],
         "analysis.plots": [
-            "plot_penalties",
-            "plot_prior_family",
+            "plot_metric",
             "plot_remaining_weights",
             "plot_sparsity_by_layer",
             "plot_thresholds",
             "plot_trajectories",
         ],
+        "analysis.distributions": ["plot_weight_distribution"],
         "analysis.figures": ["figure_1", "figure_2", "figure_a1", "figure_sensitivity", "save_figure"],
         "analysis.sensitivity": ["sensitivity_table"],
         "analysis.snapshots": ["Snapshots"],
