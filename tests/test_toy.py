@@ -137,3 +137,13 @@ def test_comparisons_hold_every_run():
         mine.drop(columns=["variant", "seed"]).reset_index(drop=True), short(2).metrics, check_names=False
     )
     assert both.audit.splitlines()[-1] == "L2, seed 2: 720 of 800 weights are zero, as promised"
+
+
+def test_the_tables_of_a_comparison():
+    both = compare_toys({"b": {}, "a": {"threshold_per_layer": True}}, seeds=[0], steps=16, interval=4, sparsity=SHORT)
+    last = both.metrics[both.metrics["variant"] == "b"].iloc[-1]
+    assert both.ends("found", "test_loss").loc["b", ("test_loss", 0)] == last["test_loss"]
+    assert both.ends("found").index.tolist() == ["b", "a"]
+    table = both.kept_by_layer()
+    assert table["kept"].loc["a"].to_numpy().tolist() == [[40, 40]]
+    assert table["true"].sum(axis=1).tolist() == (12 * both.ends("found")["found"][0]).round().tolist()

@@ -45,6 +45,18 @@ class ToyRun:
     weights: pd.DataFrame
     audit: str
 
+    def ends(self, *columns: str) -> pd.DataFrame:
+        """What `compare_toys` found in the last logged step: a row a variant, a column a metric and seed."""
+        last = self.metrics.groupby(["variant", "seed"], sort=False)[list(columns)].last()
+        return last.pivot_table(index="variant", columns="seed", values=list(columns), sort=False)
+
+    def kept_by_layer(self) -> pd.DataFrame:
+        """Of `compare_toys`: how many weights each layer kept, and how many of these are true."""
+        true = self.weights["kept"] & (self.weights["true_weight"] != 0)
+        counted = self.weights.assign(kept=self.weights["kept"].astype(int), true=true.astype(int))
+        table = counted.pivot_table(index=["variant", "seed"], columns="layer", values=["kept", "true"], aggfunc="sum")
+        return table.loc[self.weights["variant"].unique()]
+
 
 @cache
 def train_toy(
