@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env wheelhouse reproduce train figures notebooks workshop tables bench lab test lint clean
+.PHONY: env wheelhouse reproduce train figures notebooks workshop tables bench bench-explorer lab test lint clean
 
 # Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
 WHEELHOUSE ?= wheelhouse
@@ -67,16 +67,25 @@ reproduce: env
 	@echo && echo "The committed runs behind the figures, in data/runs:" && $(BIN)/mgpp runs data/runs
 	@echo && echo "The figures lie in figures/, the executed notebooks in notebooks/."
 
-# the committed runs again, two at a time, into folders that must not exist: an hour and more on two cores
+# the committed runs again, two at a time, into folders that must not exist: some hours on two cores
 train: env
-	@grep -hv '^#' data/tuning.txt data/runs.txt | xargs -P 2 -L 1 $(BIN)/mgpp train --quiet
+	@grep -hv '^#' data/tuning.txt data/runs.txt data/sensitivity.txt | xargs -P 2 -L 1 $(BIN)/mgpp train --quiet
 
 figures: env
 	@$(BIN)/mgpp figures --movies
+	@$(BIN)/mgpp explore --html figures/explorer.html
 
-# encrypting the channel to the kernel also spares its warning about the lack of it
+# Executing twice gives the same bytes: no times, whole streams, no machine's Python version, and no output of the cells
+# tagged interactive, whose names change. Encrypting the channel to the kernel spares its warning about the lack of it.
+EXECUTE := --to notebook --execute --inplace --log-level=WARN --KernelManager.transport_encryption=required \
+	--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
+	--NotebookExporter.preprocessors=nbconvert.preprocessors.CoalesceStreamsPreprocessor \
+	--NotebookExporter.preprocessors=nbconvert.preprocessors.TagRemovePreprocessor \
+	--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=interactive \
+	--ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.clear_cell_metadata=False \
+	--ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec
 notebooks: env
-	@$(BIN)/jupyter nbconvert --log-level=WARN --ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=required --to notebook --execute --inplace notebooks/*.ipynb notebooks/workshop/failure_gallery.ipynb
+	@$(BIN)/jupyter nbconvert $(EXECUTE) notebooks/*.ipynb notebooks/workshop/failure_gallery.ipynb
 
 # the students' notebooks and the solutions, from their common source
 workshop: env
@@ -91,6 +100,10 @@ tables: env
 BENCH := $(QUICK)/benchmarks.json
 bench: env
 	@$(BIN)/python tests/benchmarks/run.py --out $(BENCH)
+
+# how fast the explorer answers, in the page and in JupyterLab; needs Chromium
+bench-explorer: env
+	@$(BIN)/python tests/benchmarks/explorer.py --out $(BENCH)
 
 lab: env
 	@$(BIN)/jupyter lab notebooks/0_start_here.ipynb

@@ -39,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "analysis.distributions": ["plot_weight_distribution"],
         "analysis.figures": ["figure_1", "figure_2", "figure_a1", "figure_sensitivity", "save_figure"],
         "analysis.sensitivity": ["sensitivity_table"],
+        "analysis.movies": ["render_movies"],
         "analysis.snapshots": ["Snapshots"],
         "analysis.explorer.page": ["save_explorer"],
         "analysis.explorer.widget": ["Explorer", "explore"],
