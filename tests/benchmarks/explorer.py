@@ -55,6 +55,16 @@ def on_the_page(running, folder: Path, moves: int) -> list[float]:
     return measure(page, moves)
 
 
+def take_picture(running, folder: Path, file: Path) -> None:
+    """The page as it looks early in a run's pruning."""
+    page = running.new_page(viewport={"width": 1040, "height": 900}, device_scale_factor=1.25)
+    page.goto((folder / "page.html").as_uri())
+    page.get_by_label("weights", exact=True).select_option("reviews-mgpp-0.95-seed0")
+    page.get_by_role("slider", name="step", exact=True).fill("4")
+    page.evaluate("document.activeElement.blur()")
+    page.locator(".mgpp-explorer").screenshot(path=file)
+
+
 def in_jupyterlab(running, folder: Path, moves: int) -> list[float]:
     """The widget in a notebook of two lines."""
     code = f"from mgpp import *\nexplore(weights=pretrained_weights(), runs=load_runs({str(RUNS)!r}))"
@@ -71,12 +81,15 @@ def in_jupyterlab(running, folder: Path, moves: int) -> list[float]:
 @click.command()
 @click.option("--moves", default=100, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The JSON file.")
-def main(moves: int, out: Path) -> None:
+@click.option("--picture", type=click.Path(path_type=Path), help="A screenshot of the page, as PNG.")
+def main(moves: int, out: Path, picture: Path | None) -> None:
     """Measure the page and JupyterLab, print the table, write one JSON file."""
     with TemporaryDirectory() as folder, browser.chromium() as running:
         waits = {"page from disk": on_the_page(running, Path(folder), moves)}
         waits["JupyterLab"] = in_jupyterlab(running, Path(folder), moves)
         version = running.version
+        if picture:
+            take_picture(running, Path(folder), picture)
     rows = [
         {
             "where": where,
