@@ -99,5 +99,5 @@ def test_its_kept_outputs_show_what_it_says(notebook):
     assert text_of(notebook, "half-table").count("NaN") == 7
     assert "sparsity 0.000, asked for 0.985" in text_of(notebook, "stopped")
     assert "train to the end" in text_of(notebook, "stopped")
-    assert re.search(r"with the prior +1.00 +1.0 +1.000 ", text_of(notebook, "right-run"))
+    assert re.search(r"with the prior +1\.0+ +1\.0+ +1\.0+ ", text_of(notebook, "right-run"))
     assert re.search(r"one per layer 0 +6 +6 +6 +4", text_of(notebook, "layer-run"))
