@@ -1,12 +1,14 @@
 """The benchmarks in small: they run, and what they race gives the same results. Nothing here looks at speed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from browser import find_chromium
 
 from mgpp import MixtureGaussianPrior
 from mgpp.analysis.tables import benchmark_markdown, training_lines
@@ -57,6 +59,22 @@ def test_the_kernels_race_and_fill_the_table(tmp_path):
     result = json.loads(out.read_text(encoding="utf-8"))
     assert {row["what"] for row in result["kernels"]} >= {"threshold", "prune event", "frozen mask", "histogram"}
     assert benchmark_markdown(result) in done.stdout
+
+
+@pytest.mark.skipif(
+    find_chromium() is None and "CI" not in os.environ, reason="no Chromium here; on Debian: apt-get install chromium"
+)
+def test_the_explorer_is_timed_in_the_page_and_in_jupyterlab(tmp_path):
+    out, picture = tmp_path / "explorer.json", tmp_path / "explorer.png"
+    words = ["--moves", "6", "--out", str(out), "--picture", str(picture)]
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "explorer.py"), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["where"] for row in result["rows"]] == ["page from disk", "JupyterLab"]
+    assert all(row["moves"] == 6 and 0 < row["median_ms"] <= row["max_ms"] for row in result["rows"])
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_training_is_taken_apart(textbook, tiny_model_folder):

@@ -26,6 +26,34 @@ def test_train_runs_and_figures_together(tiny_recipe, tmp_path, monkeypatch):
     assert (tmp_path / "figures" / "figure_2.png").stat().st_size > 10_000
 
 
+def test_figures_with_a_movie(tiny_runs_folder, tmp_path):
+    done = call("figures", "--runs", str(tiny_runs_folder), "--out", str(tmp_path), "--movies")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in tmp_path.iterdir()} >= {"figure_2.pdf", "weights_through_training.gif"}
+
+
+def test_explore_writes_a_page_or_opens_one(tiny_runs_folder, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("click.launch", opened.append)
+    monkeypatch.chdir(tmp_path)
+    done = call("explore", "--runs", str(tiny_runs_folder), "--html", "mine/page.html")
+    assert (done.exit_code, done.output.strip(), opened) == (0, "mine/page.html", [])
+    assert "L2, sparsity 0.9, seed 0" in (tmp_path / "mine" / "page.html").read_text(encoding="utf-8")
+    done = call("explore", "--runs", str(tiny_runs_folder))
+    assert opened == ["data/local/explorer.html"]
+    assert (tmp_path / opened[0]).exists()
+
+
+def test_check_says_what_is_missing(monkeypatch):
+    done = call("check")
+    assert done.exit_code == 0, done.output
+    assert "Everything is in place" in done.output
+    monkeypatch.setattr("mgpp.environment.MEMORY_NEEDED", 1e18)
+    done = call("check")
+    assert done.exit_code == 1
+    assert "free memory" in done.output.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -35,6 +63,7 @@ def test_train_runs_and_figures_together(tiny_recipe, tmp_path, monkeypatch):
         (["train", "reviws"], "did you mean 'reviews'"),
         (["runs", "nowhere"], "nowhere is not a folder"),
         (["figures", "--runs", "nowhere"], "nowhere is not a folder"),
+        (["explore", "--runs", "nowhere"], "nowhere is not a folder"),
     ],
 )
 def test_errors_are_one_line_for_people(words, message):

@@ -11,7 +11,8 @@ from mgpp import load_run
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", README, flags=re.S)
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data/README.md", ROOT / "figures/README.md"])
+FOLDERS = ("data", "figures", "notebooks/workshop", ".binder")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / folder / "README.md" for folder in FOLDERS)]
 
 
 def test_the_library_in_fifteen_lines_finds_the_inputs_that_matter(capsys):
@@ -48,7 +49,7 @@ def test_the_script_with_the_published_settings_runs(tiny_model_folder, tmp_path
 def test_every_make_target_exists():
     makefile = (ROOT / "Makefile").read_text()
     for document in DOCUMENTS:
-        for target in re.findall(r"\bmake ([a-z]+)\b`", document.read_text(encoding="utf-8")):
+        for target in re.findall(r"\bmake ([a-z-]+)\b`", document.read_text(encoding="utf-8")):
             assert re.search(rf"^{target}:", makefile, flags=re.M), target
 
 

@@ -5,6 +5,7 @@ import pytest
 from mgpp.analysis.tables import (
     TABLES,
     between_markers,
+    explorer_markdown,
     paired_differences,
     paired_markdown,
     results,
@@ -47,6 +48,12 @@ def test_a_seed_is_not_counted_twice():
         results([fake("l2", 0, 0.8), fake("l2", 0, 0.7)])
 
 
+def test_how_fast_the_explorer_answers_is_a_table():
+    row = {"where": "JupyterLab", "moves": 102, "median_ms": 4.56, "p95_ms": 7.61, "max_ms": 9.5}
+    result = {"provenance": {"device": {"name": "a processor"}}, "chromium": "150", "rows": [row]}
+    assert explorer_markdown(result).splitlines()[-1] == "| JupyterLab | 102 | 4.6 | 7.6 | 9.5 |"
+
+
 def test_missing_markers_are_an_error():
     with pytest.raises(ValueError, match="<!-- results -->"):
         between_markers("no markers", "results", "")
@@ -62,7 +69,7 @@ def test_all_tables_are_written(tmp_path):
     (tmp_path / "data").mkdir()
     for folder in ("runs", "tuning"):
         (tmp_path / "data" / folder).mkdir()
-    names = ("results", "paired", "benchmarks")
+    names = ("results", "paired", "benchmarks", "explorer")
     (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in names))
     (tmp_path / "data" / "README.md").write_text("<!-- tuning -->\n<!-- /tuning -->")
     write_tables(tmp_path)

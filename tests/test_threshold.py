@@ -118,6 +118,7 @@ def test_k_out_of_range(k):
         magnitude_threshold(torch.ones(3), k)
 
 
-def test_nan_is_refused_by_name():
+@pytest.mark.parametrize("values", [[1.0, math.nan], [math.nan, math.nan]])
+def test_nan_is_refused_by_name(values):
     with pytest.raises(ValueError, match="layer.7 holds NaN"):
-        magnitude_threshold({"layer.7": torch.tensor([1.0, float("nan")])}, 1)
+        magnitude_threshold({"layer.7": torch.tensor(values)}, 1)

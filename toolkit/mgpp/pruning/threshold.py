@@ -96,7 +96,7 @@ def _bracket(sample: np.ndarray, share: float, low: float = 0.0, high: float = m
     count = len(sample)
     reach = min(4 * math.sqrt(count * share * (1 - share)) + 4, count / 4)  # four standard deviations of the rank
     left, right = math.floor(count * share - reach), math.ceil(count * share + reach)
-    return (float(sample[left - 1]) if left >= 1 else low, float(sample[right - 1]) if right <= count else high)
+    return (float(sample[left - 1]) if left >= 1 else low, float(sample[right - 1]) if 1 <= right <= count else high)
 
 
 @dataclass(frozen=True)
