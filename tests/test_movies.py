@@ -81,13 +81,24 @@ def test_the_gif_has_a_frame_a_step_and_rests_on_the_last(files, pair):
             gif.seek(index)
             durations.append(gif.info["duration"])
         assert gif.info["loop"] == 0
+    assert durations == movies.frame_durations(pair[0], movies.shared_steps(pair))
+
+
+def test_a_frame_stays_longer_before_pruning_begins_and_at_the_end(pair):
     steps = movies.shared_steps(pair)
-    assert durations == [movies.FRAME_MS] * (len(steps) - 1) + [movies.LAST_MS]
+    durations = movies.frame_durations(pair[0], steps)
+    (held,) = [step for step, duration in zip(steps, durations, strict=True) if duration == movies.DENSE_MS]
+    assert moment(pair[0], held)["sparsity"] == 0 < moment(pair[0], steps[steps.index(held) + 1])["sparsity"]
+    assert durations[-1] == movies.LAST_MS
+    assert durations.count(movies.FRAME_MS) == len(steps) - 2
+    pruned = [step for step in steps if step > held]
+    assert movies.frame_durations(pair[0], pruned) == [movies.FRAME_MS] * (len(pruned) - 1) + [movies.LAST_MS]
 
 
 def test_the_page_has_every_frame_as_picture_and_in_words(files, pair):
     page, steps = Page(files[1]), movies.shared_steps(pair)
     frames = json.loads(page.texts["frames"])
+    assert [frame["milliseconds"] for frame in frames] == movies.frame_durations(pair[0], steps)
     assert [frame["words"] for frame in frames] == [movies.describe(pair, step) for step in steps]
     assert all(frame["picture"].startswith("data:image/png;base64,iVBOR") for frame in frames)
     assert len({frame["picture"] for frame in frames}) == len(steps)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -110,6 +112,14 @@ def test_a_metric_is_drawn_where_it_was_logged(tiny_run):
     assert ax.figure is not plots.plot_metric([tiny_run], "sparsity_target").figure
 
 
+def test_the_phases_are_those_of_the_first_run_that_is_pruned(tiny_run):
+    info = {**tiny_run.info, "recipe": {**tiny_run.recipe, "method": "dense"}}
+    dense = dataclasses.replace(tiny_run, info=info)
+    assert not plots.plot_metric([dense], "loss").texts
+    both = plots.plot_metric([dense, tiny_run], "loss")
+    assert {text.get_text() for text in both.texts} == {"warm-up", "pruning", "frozen"}
+
+
 def test_a_metric_that_was_not_logged_is_refused_with_those_that_were(tiny_run):
     with pytest.raises(ValueError, match="no accuracy; its metrics are step, epoch"):
         plots.plot_metric([tiny_run], "accuracy")
@@ -132,6 +142,21 @@ def test_trajectories_tell_kept_from_pruned(tiny_run):
             assert line.get_linestyle() == "--"  # not by colour alone
         if line.get_color() == style.SLAB:
             assert line.get_ydata()[-1] != 0
+
+
+@pytest.mark.parametrize(
+    ("values", "left"),
+    [([3, 2, 0, 0], [3, 2, 0]), ([3, 0, 2, 0], [3, 0, 2, 0]), ([3, 0, 2, 1], [3, 0, 2, 1]), ([0, 0], [0])],
+)
+def test_a_path_ends_where_its_weight_is_zero_for_good(values, left):
+    assert plots._until_zero_for_good(pd.Series(values)).tolist() == left
+
+
+def test_pruned_paths_do_not_pile_up_at_zero(tiny_run):
+    ends = [line for line in plots.plot_trajectories(tiny_run).lines if line.get_color() == style.SPIKE]
+    assert ends
+    for line in ends:
+        assert len(line.get_ydata()) == 1 or line.get_ydata()[-2] != 0
 
 
 def test_runs_that_logged_little(tmp_path):

@@ -19,6 +19,11 @@ def test_every_method_has_a_colour_a_line_and_a_name():
         assert METHOD_NAMES[name] == method.label
 
 
+def test_no_two_methods_differ_by_colour_alone():
+    lines = list(style.METHOD_LINES.values())
+    assert len(set(lines)) == len(lines)
+
+
 def test_shades_keep_their_order_in_greyscale():
     values = [luminance(color) for color in style.shades(5)]
     assert values == sorted(values, reverse=True)

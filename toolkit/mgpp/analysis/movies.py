@@ -26,7 +26,7 @@ from mgpp.runs import Run, load_runs
 STEM = "weights_through_training"
 TITLE = "Weights through training, MGPP beside L2"
 SIZE, DPI = (style.PAGE_WIDTH, 3.7), 160  # inches, pixels an inch
-FRAME_MS, LAST_MS = 200, 4000  # how long a frame stays, and the last one
+FRAME_MS, DENSE_MS, LAST_MS = 300, 1500, 4000  # how long a frame stays, the last one without zeros, and the last
 PHASES = {"warmup": "warm-up", "pruning": "pruning", "frozen": "mask frozen"}
 
 
@@ -113,22 +113,38 @@ def in_one_palette(pictures: Sequence[np.ndarray]) -> list[Image.Image]:
     return images
 
 
-def save_gif(pictures: Sequence[Image.Image], path: Path) -> Path:
-    """An endless GIF that rests on its last frame."""
-    durations = [FRAME_MS] * (len(pictures) - 1) + [LAST_MS]
+def frame_durations(run: Run, steps: Sequence[int]) -> list[int]:
+    """Milliseconds of each frame: long for the last one before anything is pruned, longer for the last of all.
+
+    Args:
+        run: the run whose sparsity decides.
+        steps: the logged steps of the frames, ascending.
+    """
+    durations = [FRAME_MS] * len(steps)
+    dense = [index for index, step in enumerate(steps) if moment(run, step)["sparsity"] == 0]
+    if dense:
+        durations[dense[-1]] = DENSE_MS
+    durations[-1] = LAST_MS
+    return durations
+
+
+def save_gif(pictures: Sequence[Image.Image], durations: Sequence[int], path: Path) -> Path:
+    """An endless GIF; `durations` in milliseconds, one a picture."""
     first, *others = pictures
-    first.save(path, save_all=True, append_images=others, duration=durations, loop=0, optimize=False)
+    first.save(path, save_all=True, append_images=others, duration=list(durations), loop=0, optimize=False)
     return path
 
 
-def save_page(pictures: Sequence[Image.Image], words: Sequence[str], path: Path) -> Path:
+def save_page(pictures: Sequence[Image.Image], words: Sequence[str], durations: Sequence[int], path: Path) -> Path:
     """One HTML file with the pictures inside, a slider, a play button and every frame in words; it loads nothing."""
     template = files("mgpp.analysis").joinpath("movies.html").read_text(encoding="utf-8")
-    frames = [{"picture": _data_address(picture), "words": text} for picture, text in zip(pictures, words, strict=True)]
+    frames: list[dict[str, Any]] = [
+        {"picture": _data_address(picture), "words": text, "milliseconds": duration}
+        for picture, text, duration in zip(pictures, words, durations, strict=True)
+    ]
     fill = {
         "{{title}}": escape(TITLE),
         "{{last}}": str(len(frames) - 1),
-        "{{milliseconds}}": str(FRAME_MS),
         "{{words}}": escape(words[0]),
         "{{picture}}": frames[0]["picture"],
         "{{frames}}": json.dumps(frames, ensure_ascii=False).replace("</", "<\\/"),
@@ -157,5 +173,8 @@ def render_movies(runs_folder: str | Path, out: str | Path, methods: Sequence[st
     pictures = render_frames(runs, steps)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    words = [describe(runs, step) for step in steps]
-    return [save_gif(pictures, folder / f"{STEM}.gif"), save_page(pictures, words, folder / f"{STEM}.html")]
+    words, durations = [describe(runs, step) for step in steps], frame_durations(runs[0], steps)
+    return [
+        save_gif(pictures, durations, folder / f"{STEM}.gif"),
+        save_page(pictures, words, durations, folder / f"{STEM}.html"),
+    ]

@@ -77,7 +77,9 @@ def plot_thresholds(runs: Iterable[Run], *, ax: Axes | None = None, **line: Any)
 
 @on_own_axes
 def plot_metric(runs: Iterable[Run], column: str, *, ax: Axes, **line: Any) -> Axes:
-    """One column of `Run.metrics` through training, a line a run, coloured by method, with the phases marked.
+    """One column of `Run.metrics` through training, a line a run, coloured by method.
+
+    The phases of the first run that is pruned are marked; a dense run has none.
 
     Args:
         runs: what to draw.
@@ -97,8 +99,8 @@ def plot_metric(runs: Iterable[Run], column: str, *, ax: Axes, **line: Any) -> A
     ax.set(xlabel="training step", ylabel=METRIC_NAMES.get(column, column.replace("_", " ")), xlim=(0, None))
     if column not in UNBOUNDED:
         ax.set_ylim(bottom=0)
-    if runs:
-        mark_phases(runs[0], ax=ax)
+    for run in [run for run in runs if run.method != "dense"][:1]:
+        mark_phases(run, ax=ax)
     return _legend_by_method(ax)
 
 
@@ -135,7 +137,8 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
 def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Axes:
     """Single weights through training: those kept at the end in the slab's colour, those pruned in the spike's.
 
-    Dotted: the pruning threshold and its negative. A weight that lies between them at a prune event is set to zero.
+    Dotted: the pruning threshold and its negative. A weight that lies between them at a prune event is set to zero. The
+    line of a pruned weight ends at the first logged step from which on it is zero.
     """
     table = _filled(run, "trajectories").pivot_table(index="step", columns=["name", "index"], values="value")
     kept = table.columns[table.iloc[-1] != 0][: count // 2]
@@ -143,14 +146,21 @@ def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Ax
     options: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.8}
     looks = ((pruned, style.SPIKE, "--", "pruned at the end"), (kept, style.SLAB, "-", "kept"))
     for chosen, color, dashes, label in looks:
-        lines = ax.plot(table.index, table[chosen].to_numpy(), dashes, color=color, **options | line)
-        if lines:
-            lines[0].set_label(label)
+        for number, weight in enumerate(chosen):
+            path = _until_zero_for_good(table[weight])
+            name = None if number else label  # one entry of the legend for all
+            ax.plot(path.index, path.to_numpy(), dashes, label=name, color=color, **options | line)
     mark_pruning_threshold(run, ax=ax)
     ax.set(xlabel="training step", ylabel="weight θ")
     ax.set_title(_label(run), pad=14)  # above the phases' names
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)  # below: the lines fill the inside
     return mark_phases(run, ax=ax)
+
+
+def _until_zero_for_good(values: pd.Series) -> pd.Series:
+    """The values up to the first of the zeros that stay; all of them where the last is not zero."""
+    moving = np.flatnonzero(values.to_numpy())
+    return values.iloc[: moving[-1] + 2 if len(moving) else 1]
 
 
 def mark_pruning_threshold(run: Run, *, ax: Axes) -> Axes:

@@ -20,7 +20,8 @@ BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
 SPIKE, SLAB = BLUE, ORANGE
 PRIOR_THRESHOLD, PRUNING_THRESHOLD = GREEN, PURPLE
 METHOD_COLORS = {"mgpp": BLUE, "l2": VERMILION, "l1": ORANGE, "gmp": "#767676", "dense": BLACK}
-METHOD_LINES = {"mgpp": "-", "l2": "--", "l1": "-.", "gmp": ":", "dense": "-"}
+_DASH_DOT_DOT = (0, (5, 1.2, 1, 1.2, 1, 1.2))
+METHOD_LINES: dict[str, Any] = {"mgpp": "-", "l2": "--", "l1": "-.", "gmp": ":", "dense": _DASH_DOT_DOT}
 PENALTY_COLORS = {"MGP": BLUE, "L2": VERMILION, "L1": ORANGE, "L0": BLACK, "no penalty": "#767676"}
 PENALTY_LINES = {"MGP": "-", "L2": "--", "L1": "-.", "L0": ":", "no penalty": ":"}
 
