@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import re
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def exercises(folder):
 
 def defined(name, source):
     """The function of an exercise, among solutions of the others."""
-    scope = {"np": np, "pd": pd, "torch": torch}
+    scope = {"np": np, "pd": pd, "torch": torch, "math": math}
     for other, text in {**exercises("solutions"), name: source}.items():
         exec(compile(text, f"<{other}>", "exec"), scope)
     return scope[name]
@@ -80,6 +81,19 @@ WRONG = [
                  "slab": "np.exp(-(w**2) / slab_var) / np.sqrt(2 * np.pi * slab_var)"}, "too narrow"),
     ("density", {"spike": "np.exp(w**2 / (2 * spike_var)) / np.sqrt(2 * np.pi * spike_var)",
                  "slab": "np.exp(w**2 / (2 * slab_var)) / np.sqrt(2 * np.pi * slab_var)"}, "grow away"),
+    ("density", {"spike": "np.exp(-(w**2) / 2 * spike_var) / np.sqrt(2 * np.pi * spike_var)",
+                 "slab": "np.exp(-(w**2) / 2 * slab_var) / np.sqrt(2 * np.pi * slab_var)"}, "The exponent needs brackets"),
+    ("density", {"slab": "np.exp(-(w**2) / 2 * slab_var) / np.sqrt(2 * np.pi * slab_var)"},
+     "The exponent needs brackets"),
+    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(2 * np.pi) / spike_var",
+                 "slab": "np.exp(-(w**2) / (2 * slab_var)) / np.sqrt(2 * np.pi) / slab_var"}, "reaches over"),
+    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(2 * np.pi) * np.sqrt(spike_var)",
+                 "slab": "np.exp(-(w**2) / (2 * slab_var)) / np.sqrt(2 * np.pi) * np.sqrt(slab_var)"},
+     "What divides a bell"),
+    ("density", {"returns": "spike"}, "Only the spike"),
+    ("density", {"returns": "(1 - lam) * spike"}, "Only the spike"),
+    ("density", {"returns": "lam * slab"}, "Only the slab"),
+    ("density", {"spike": "math.exp(-(w**2) / (2 * spike_var)) / math.sqrt(2 * math.pi * spike_var)"}, "such as math"),
     ("spike_probability", {"shares": "np.log(lam / (1 - lam))"}, "changed places"),
     ("spike_probability", {"peaks": "np.log(slab_var / spike_var)"}, "root of the variance"),
     ("spike_probability", {"peaks": "0.5 * np.log(spike_var / slab_var)"}, "the higher one"),
@@ -93,6 +107,15 @@ WRONG = [
     ("penalty_gradient", {"precision": "p0 / spike_var**2 + (1 - p0) / slab_var**2"}, "standard deviation"),
     ("penalty_gradient", {"precision": "1 / (p0 * spike_var + (1 - p0) * slab_var)"}, "average the variances"),
     ("penalty_gradient", {"precision": "p0 * spike_var + (1 - p0) * slab_var"}, "not precisions"),
+    ("penalty_gradient", {"returns": "2 * w * precision"}, "Too much by a factor of two"),
+    ("penalty_gradient", {"returns": "w * precision / 2"}, "Too little by a factor of two"),
+    ("penalty_gradient", {"returns": "w * precision / 3"}, "too small by the same factor"),
+    ("penalty_gradient", {"returns": "7 * w * precision"}, "too large by the same factor"),
+    ("penalty_gradient", {"precision": "p0 / spike_var"}, "Only the spike pulls"),
+    ("penalty_gradient", {"precision": "(1 - p0) / slab_var"}, "Only the slab pulls"),
+    ("penalty_gradient", {"precision": "np.where(p0 > 0.5, 1 / spike_var, 1 / slab_var)"}, "You switch"),
+    ("penalty_gradient", {"precision": "1 / spike_var + 1 / slab_var"}, "not their probabilities"),
+    ("penalty_gradient", {"precision": "p0**2 / spike_var + (1 - p0) / slab_var"}, "too small in places"),
     ("penalty_gradient", {"returns": "precision"}, "stiff"),
     ("penalty_gradient", {"returns": "abs(w) * precision"}, "got lost"),
     ("matched_strengths", {"l1": "pull / w", "l2": "pull"}, "changed places"),
@@ -101,6 +124,8 @@ WRONG = [
     ("matched_strengths", {"l2": "pull * w"}, "Put your L2 back"),
     ("matched_strengths", {"l2": "2 * pull / w"}, "Too much by a factor of two"),
     ("matched_strengths", {"l2": "pull / w / 2"}, "Too little by a factor of two"),
+    ("prior_threshold", {"log_odds": "np.log((1 - lam) / lam) - 0.5 * np.log(slab_var / spike_var)"}, "the higher one"),
+    ("prior_threshold", {"log_odds": "np.log((1 - lam) / lam) + 0.5 * np.log(spike_var / slab_var)"}, "the higher one"),
     ("prior_threshold", {"returns": "2 * log_odds / gap"}, "This is a square"),
     ("prior_threshold", {"returns": "log_odds / gap"}, "square, and a factor"),
     ("prior_threshold", {"returns": "np.sqrt(log_odds / gap)"}, "is missing"),
@@ -134,7 +159,9 @@ WRONG = [
     ("global_threshold", {"sizes": "torch.cat([weight.flatten() for weight in weights])"}, "signed values"),
     ("global_threshold", {"returns": "sizes.sort(descending=True)[0][k - 1].item()"}, "from the largest"),
     ("global_threshold", {"returns": "sizes.quantile(k / len(sizes)).item()"}, "interpolated"),
-    ("global_threshold", {"returns": "[w.abs().quantile(k / len(sizes)) for w in weights]"}, "single layers"),
+    ("global_threshold", {"returns": "[w.abs().quantile(k / len(sizes)) for w in weights]"}, "one number"),
+    ("global_threshold", {"returns": "sizes.kthvalue(k)"}, "one number"),
+    ("global_threshold", {"returns": "sizes.sort().values[:k]"}, "one number"),
     ("exact_mask", {"removed": "order[k:]"}, "True means kept"),
     ("exact_mask", {"order": "weights.flatten().argsort(stable=True)"}, "signed values"),
     ("exact_mask", {"order": "weights.abs().flatten().argsort(descending=True, stable=True)"}, "The largest went"),
@@ -255,6 +282,68 @@ def test_natural_scale_exponentials_are_found_far_out():
         return spike / (spike + slab)
 
     assert "Stay with logarithms" in message_of("spike_probability", spike_probability)
+
+
+def test_wider_floats_do_not_hide_that_bells_vanish():
+    def spike_probability(w, lam, spike_var, slab_var):
+        w = np.asarray(w, dtype=np.longdouble)
+        spike = (1 - lam) * np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(spike_var)
+        slab = lam * np.exp(-(w**2) / (2 * slab_var)) / np.sqrt(slab_var)
+        return spike / (spike + slab)
+
+    assert "Stay with logarithms" in message_of("spike_probability", spike_probability)
+
+
+def mask_that_removes(order_of):
+    """A mask_after whose prune events remove the first k positions of `order_of(w, old)`."""
+
+    def mask_after(step, w, old, schedule, interval):
+        if schedule.prunes_at(step, interval):
+            kept = torch.ones_like(old)
+            kept[order_of(w, old)[: round(schedule(step) * w.numel())]] = False
+            return kept
+        return old if schedule.phase(step) == "frozen" else torch.ones_like(old)
+
+    return mask_after
+
+
+@pytest.mark.parametrize(
+    ("order_of", "fragment"),
+    [
+        (lambda w, old: w.abs().argsort(descending=True), "but the largest"),
+        (lambda w, old: w.argsort(), "not those of the smallest magnitudes"),
+        (lambda w, old: torch.arange(w.numel()), "not those of the smallest magnitudes"),
+        (lambda w, old: (w * old).abs().argsort(stable=True), "judged anew"),
+    ],
+)
+def test_a_mask_that_removes_others_than_the_smallest_is_found(order_of, fragment):
+    assert fragment in message_of("mask_after", mask_that_removes(order_of))
+
+
+def test_a_mask_that_removes_the_smallest_passes(capsys):
+    checks.mask_after(mask_that_removes(lambda w, old: w.abs().argsort()))
+    assert "Right" in capsys.readouterr().out
+
+
+def test_old_zeros_are_not_kept_at_an_event():
+    def mask_after(step, w, old, schedule, interval):
+        return right(step, w, old, schedule, interval) & (old | (not schedule.prunes_at(step, interval)))
+
+    right = filled("mask_after")
+    assert "judged anew" in message_of("mask_after", mask_after)
+
+
+@pytest.mark.parametrize(
+    "order", ["backward, add_prior, update, zero_grad, prune", "backward, add_prior, update, prune, zero_grad"]
+)
+def test_an_order_with_the_same_effect_is_called_equivalent(order, capsys):
+    checks.one_step(filled("one_step", order=f"({order})"))
+    assert "equivalent" in capsys.readouterr().out
+
+
+def test_values_on_both_sides_of_zero_are_compared_by_magnitude():
+    with pytest.raises(NotYet, match=r"^Your values are too large in places\. Look\.$"):
+        feedback.expect(len, [-2.0, 1.0, 3.0, 9.0], [-1.0, 1.0, 2.0, 9.0], [], "Look.")
 
 
 def test_a_mask_from_one_layer_at_a_time_is_found():

@@ -16,6 +16,10 @@ STUB = "{name} is still a stub. Fill its holes, delete the line that raises NotI
 HOLE = "{name} still has a hole: a line with three dots. Its hint says what belongs there."
 NOTHING = "{name} gives back None. Is there a return at its end?"
 STOPPED = "{name} stopped with {kind}: {error}"
+SINGLE = (
+    "In {name} something that takes a single number, such as math.exp, met many. numpy's np.exp, np.log and np.sqrt "
+    "take all weights at once."
+)
 SHAPE = "{name} gives back another number of values than it should. Does it treat every weight, layer or bin once?"
 NOT_NUMBERS = "{name} gives back something that is not made of numbers. Is a unit, a text or a list in a list there?"
 NOT_FINITE = "{name} gives NaN or infinity for some inputs. Which line divides by zero, or takes a root of a negative?"
@@ -61,6 +65,8 @@ def call(answer: Answer, *args: Any, **named: Any) -> Any:
     except Exception as error:
         if _has_hole(answer):
             raise NotYet(HOLE.format(name=name)) from None
+        if _wants_one_number(error):
+            raise NotYet(SINGLE.format(name=name)) from None
         raise NotYet(STOPPED.format(name=name, kind=type(error).__name__, error=error)) from None
     if _has_hole(answer):
         raise NotYet(HOLE.format(name=name))
@@ -71,6 +77,11 @@ def _has_hole(answer: Answer) -> bool:
     """Whether three dots stand somewhere in the function as a value."""
     code = getattr(answer, "__code__", None)
     return code is not None and any(constant is Ellipsis for constant in code.co_consts)
+
+
+def _wants_one_number(error: Exception) -> bool:
+    """Whether numpy or torch refused to make a single number of many."""
+    return isinstance(error, TypeError | ValueError | RuntimeError) and "converted to Python scalar" in str(error)
 
 
 def numbers(answer: Answer, result: Any) -> np.ndarray:
@@ -125,8 +136,21 @@ def expect(answer: Answer, result: Any, right: Any, mistakes: Iterable[tuple[Any
     raise NotYet(f"{_how_it_differs(found, right)} {otherwise}")
 
 
+def _is_scaled(found: np.ndarray, right: np.ndarray) -> bool:
+    """Whether some values are the right ones times a positive number."""
+    if np.count_nonzero(right) < min(right.size, 3) or right.size < 3:  # few values prove no rule
+        return False
+    factor = np.abs(found).max() / np.abs(right).max()
+    return factor > 0 and same(found, factor * right)
+
+
 def _how_it_differs(found: np.ndarray, right: np.ndarray) -> str:
     """In words, without numbers: too large or too small, everywhere or in places."""
+    if _is_scaled(found, right):
+        size = "large" if np.abs(found).max() > np.abs(right).max() else "small"
+        return f"Your values are too {size} by the same factor everywhere; their course is right."
+    if (found * right >= 0).all():
+        found, right = np.abs(found), np.abs(right)  # too large means too far from zero, on either side
     off = ~np.isclose(found, right, rtol=1e-5, atol=1e-9 * np.abs(right).max(initial=0.0))
     above, below = (found > right) & off, (found < right) & off
     where = "" if found.ndim == 0 else " everywhere" if off.all() else " in places"

@@ -47,7 +47,10 @@ def global_threshold(answer: Answer) -> None:
     result = numbers(answer, call(answer, [weight.clone() for weight in weights], k))
     per_layer = "Thresholds of single layers. A global one ranks the weights of all layers together: one for all."
     if result.size > 1:
-        raise NotYet(per_layer)
+        raise NotYet(
+            "Give back one number: one threshold for all layers. Several came: a value with its place, one a layer, or "
+            "all that go?"
+        )
     layers = [np.sort(weight.abs().double().numpy(), axis=None) for weight in weights]
     shares = [layer[round(k / len(sizes) * len(layer)) - 1] for layer in layers]
     mistakes = [
@@ -138,7 +141,11 @@ def one_step(answer: Answer) -> None:
     for message, is_wrong in wrong.items():
         if is_wrong:
             raise NotYet(message)
-    praise("Right. This order is part of the method, and of what the library promises.")
+    usual = ["zero_grad", "backward", "add_prior", "update", "prune"]
+    same_effect = "Right: not the usual order, but equivalent, as the gradient is forgotten before the next backward."
+    praise(
+        "Right. This order is part of the method, and of what the library promises." if calls == usual else same_effect
+    )
 
 
 def mask_after(answer: Answer) -> None:
@@ -146,7 +153,7 @@ def mask_after(answer: Answer) -> None:
     import torch
 
     schedule, interval = CubicSparsity(0.2, 0.7, begin_step=4, end_step=16), 4
-    w = torch.arange(1, 12) / 10
+    w = torch.tensor([0.6, -0.1, 0.9, -0.4, 0.2, 1.1, -0.8, 0.3, -1.0, 0.7, 0.5])
     old = torch.arange(11) % 2 == 0
     for step in (2, 4, 6, 8, 16, 19):
         result = numbers(answer, call(answer, step, w.clone(), old.clone(), schedule, interval))
@@ -154,13 +161,27 @@ def mask_after(answer: Answer) -> None:
             raise NotYet("A mask has one entry a weight; yours has another shape.")
         kept, phase = result > 0, schedule.phase(step)
         if schedule.prunes_at(step, interval):
-            _check_count(int((~kept).sum()), schedule(step), len(w))
+            _check_event(kept, w, old, schedule(step))
         elif phase == "frozen" and not (kept == old.numpy()).all():
             raise NotYet("In the frozen phase the old mask stays, whatever the weights do.")
         elif phase != "frozen" and not kept.all():
             where = "In the warm-up nothing is pruned." if phase == "warmup" else "Between two events zeros may regrow."
             raise NotYet(f"{where} Your mask removes weights there: in which phase only does the old one act?")
     praise("Right. All parts of the method are yours now; next comes a training with them.")
+
+
+def _check_event(kept: Any, w: Any, old: Any, sparsity: float) -> None:
+    """At a prune event the smallest magnitudes go, as many as the schedule asks for, whatever the old mask was."""
+    k = round(sparsity * len(w))
+    right = _without_smallest(w.abs(), k).numpy()
+    if (kept == right).all():
+        return
+    if any((kept == wrong).all() for wrong in (right & old.numpy(), _without_smallest((w * old).abs(), k).numpy())):
+        raise NotYet("At a prune event all weights are judged anew, those at zero as well: the old mask has no say.")
+    _check_count(int((~kept).sum()), sparsity, len(w))
+    if (kept == _without_smallest(-w.abs(), k).numpy()).all():
+        raise NotYet("As many weights go as should, but the largest: which end of the order is to be removed?")
+    raise NotYet("As many weights go as should, but not those of the smallest magnitudes: exact_mask knows which.")
 
 
 def _check_count(removed: int, sparsity: float, total: int) -> None:

@@ -10,7 +10,7 @@ from mgpp.prior.mixture import MixtureGaussianPrior
 
 LAM, SPIKE_VAR, SLAB_VAR = SETTINGS = 0.02, 4e-4, 0.25
 WEIGHTS = np.array([-3.0, -0.5, -0.07, -0.02, 0.0, 0.01, 0.06, 0.09, 0.2, 1.0])
-FAR_OUT = 60.0  # where both bells are smaller than any floating-point number
+FAR_OUT = 600.0  # where both bells are smaller than any floating-point number, a long double too
 PRIOR = MixtureGaussianPrior(*SETTINGS)
 
 LAM_SWAPPED = "λ and 1 − λ have changed places. Which of the two is the share of the spike?"
@@ -22,32 +22,52 @@ EARLIER = "Read the text above once more, one hole at a time."
 
 def _bell(var: float, power: float = -0.5) -> Any:
     with np.errstate(over="ignore"):
-        return np.exp(power * WEIGHTS**2 / var) / np.sqrt(2 * np.pi * var)
+        return np.exp(power * WEIGHTS**2 / var) / _area(var)
+
+
+def _area(var: float) -> Any:
+    """The area under exp(-θ²/(2·var))."""
+    return np.sqrt(2 * np.pi * var)
 
 
 def _mixture(bell: Callable[[float], Any], lam: float = LAM) -> Any:
     return lam * bell(SLAB_VAR) + (1 - lam) * bell(SPIKE_VAR)
 
 
+def _slips(wrong: Callable[[float], Any], message: str) -> list[tuple[Any, str]]:
+    """What the density is with a mistake in both bells, in the spike's only, in the slab's only."""
+    spike_only = LAM * _bell(SLAB_VAR) + (1 - LAM) * wrong(SPIKE_VAR)
+    slab_only = LAM * wrong(SLAB_VAR) + (1 - LAM) * _bell(SPIKE_VAR)
+    return [(value, message) for value in (_mixture(wrong), spike_only, slab_only)]
+
+
 def density(answer: Answer) -> None:
     """Check the prior's density, a function of w, lam, spike_var, slab_var."""
     mistakes = [
         (_mixture(_bell, lam=1 - LAM), LAM_SWAPPED),
-        (_mixture(lambda var: _bell(var**2)), VARIANCE),
-        (
-            _mixture(lambda var: _bell(var) / np.sqrt(2 * np.pi * var)),
-            "A root is missing under the bells: their areas are not one.",
-        ),
-        (
-            _mixture(lambda var: _bell(var) * np.sqrt(2 * np.pi * var)),
+        (_bell(SLAB_VAR) + _bell(SPIKE_VAR), "The two bells are there, but not their shares of the mixture."),
+        *[(share * _bell(SPIKE_VAR), "Only the spike is there: where is the slab?") for share in (1, LAM, 1 - LAM)],
+        *[(share * _bell(SLAB_VAR), "Only the slab is there: where is the spike?") for share in (1, LAM, 1 - LAM)],
+        *_slips(lambda var: _bell(var**2), VARIANCE),
+        *_slips(lambda var: _bell(var) / _area(var), "A root is missing under the bells: their areas are not one."),
+        *_slips(
+            lambda var: _bell(var) * _area(var),
             "The bells are not scaled to an area of one: what do they have to be divided by?",
         ),
-        (
-            _mixture(lambda var: _bell(var, power=-1.0)),
+        *_slips(lambda var: _bell(var) / np.sqrt(var), "The root under a bell reaches over the variance, too."),
+        *_slips(
+            lambda var: _bell(var) * var,
+            "What divides a bell needs brackets around it: in a / b * c only b divides.",
+        ),
+        *_slips(
+            lambda var: np.exp(-(WEIGHTS**2) / 2 * var) / _area(var),
+            "The exponent needs brackets around what divides: in a / b * c only b divides.",
+        ),
+        *_slips(
+            lambda var: _bell(var, power=-1.0),
             "Your bells are too narrow: look at the number that goes with the variance in the exponent.",
         ),
-        (_mixture(lambda var: _bell(var, power=0.5)), "Your bells grow away from zero: look at the sign up there."),
-        (_bell(SLAB_VAR) + _bell(SPIKE_VAR), "The two bells are there, but not their shares of the mixture."),
+        *_slips(lambda var: _bell(var, power=0.5), "Your bells grow away from zero: look at the sign up there."),
     ]
     expect(answer, call(answer, WEIGHTS.copy(), *SETTINGS), _mixture(_bell), mistakes, EARLIER)
     praise("That is the prior. With it we can ask which of the two bells a weight came from.")
@@ -88,7 +108,7 @@ def spike_probability(answer: Answer) -> None:
         (1 - right, "This is the probability of the other component, the slab."),
     ]
     expect(answer, result, right, mistakes, EARLIER)
-    praise("Right, and safe far out too. Now the penalty's gradient is near.")
+    praise("Right at every weight that was tried, one far out among them. Now the penalty's gradient is near.")
 
 
 def penalty_gradient(answer: Answer) -> None:
@@ -106,6 +126,15 @@ def penalty_gradient(answer: Answer) -> None:
         (w * (p0 / SPIKE_VAR**2 + (1 - p0) / SLAB_VAR**2), VARIANCE),
         (w / variance, "You average the variances; it is the precisions that are averaged."),
         (w * variance, "These are variances, not precisions: a narrow bell pulls harder than a wide one."),
+        (2 * w * precision, "Too much by a factor of two: the slope of half a square has no two left."),
+        (w * precision / 2, "Too little by a factor of two: the slope of half a square has no half left."),
+        (w * p0 / SPIKE_VAR, "Only the spike pulls: the slab does as well, gently, where it may own the weight."),
+        (w * (1 - p0) / SLAB_VAR, "Only the slab pulls: where is the spike's part?"),
+        (
+            w * np.where(p0 > 0.5, 1 / SPIKE_VAR, 1 / SLAB_VAR),
+            "You switch between the two precisions; they are averaged, so that the change is smooth.",
+        ),
+        (w * (1 / SPIKE_VAR + 1 / SLAB_VAR), "The two precisions are there, but not their probabilities."),
         (precision, "This is how stiff the spring is, not how hard it pulls: where does the weight itself come in?"),
         (abs(w) * precision, "A negative weight must be pulled the other way: the sign of w got lost."),
     ]
@@ -116,7 +145,7 @@ def penalty_gradient(answer: Answer) -> None:
 def matched_strengths(answer: Answer) -> None:
     """Check the strengths at which L1 and L2 pull as hard at w as the prior, a function of pull, w."""
     pull, w = 6.0, 0.4
-    half = "of two in L2: the library's L2 has the half in the penalty, so there is none in the gradient."
+    half = "of two in L2: differentiate its penalty as the table has it."
     mistakes = [
         ((pull / w, pull), "The two have changed places, or you return them the other way round."),
         ((pull, pull), "L2 pulls in proportion to the weight; yours pulls equally on all."),
@@ -146,6 +175,10 @@ def prior_threshold(answer: Answer) -> None:
         (right / np.sqrt(2), "Almost: a factor under the root is missing, look at the exponent of a Gaussian."),
         (right / 2, "Almost: a factor under the root is on the wrong side of the fraction."),
         (np.sqrt(2 * (odds + peaks) / gap), HEIGHTS),
+        (
+            np.sqrt(2 * (shares - peaks) / gap),
+            "At zero the narrow bell is the higher one: its height must speak for the spike.",
+        ),
         (np.sqrt(2 * shares / gap), "Log odds at zero have two sources, shares and heights: the heights are missing."),
         (np.sqrt(2 * peaks / gap), "Log odds at zero have two sources, shares and heights: the shares are missing."),
         (
