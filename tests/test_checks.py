@@ -82,7 +82,7 @@ WRONG = [
     ("density", {"spike": "np.exp(w**2 / (2 * spike_var)) / np.sqrt(2 * np.pi * spike_var)",
                  "slab": "np.exp(w**2 / (2 * slab_var)) / np.sqrt(2 * np.pi * slab_var)"}, "grow away"),
     ("density", {"spike": "np.exp(-(w**2) / 2 * spike_var) / np.sqrt(2 * np.pi * spike_var)",
-                 "slab": "np.exp(-(w**2) / 2 * slab_var) / np.sqrt(2 * np.pi * slab_var)"}, "The exponent needs brackets"),
+                 "slab": "np.exp(-(w**2) / 2 * slab_var) / np.sqrt(2 * np.pi * slab_var)"}, "The exponent needs"),
     ("density", {"slab": "np.exp(-(w**2) / 2 * slab_var) / np.sqrt(2 * np.pi * slab_var)"},
      "The exponent needs brackets"),
     ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(2 * np.pi) / spike_var",

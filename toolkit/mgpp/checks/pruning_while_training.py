@@ -141,11 +141,10 @@ def one_step(answer: Answer) -> None:
     for message, is_wrong in wrong.items():
         if is_wrong:
             raise NotYet(message)
-    usual = ["zero_grad", "backward", "add_prior", "update", "prune"]
-    same_effect = "Right: not the usual order, but equivalent, as the gradient is forgotten before the next backward."
-    praise(
-        "Right. This order is part of the method, and of what the library promises." if calls == usual else same_effect
-    )
+    if calls == ["zero_grad", "backward", "add_prior", "update", "prune"]:
+        praise("Right. This order is part of the method, and of what the library promises.")
+    else:
+        praise("Right: not the usual order, but equivalent, as the gradient is forgotten before the next backward.")
 
 
 def mask_after(answer: Answer) -> None:
