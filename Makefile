@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
 WHEELHOUSE ?= wheelhouse
-COLLECTED := $(wildcard $(WHEELHOUSE)/made-for.txt)
+COLLECTED := $(if $(filter wheelhouse,$(MAKECMDGOALS)),,$(wildcard $(WHEELHOUSE)/made-for.txt))
 INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt $(if $(COLLECTED),--no-index --find-links $(WHEELHOUSE))
 MACHINE := import platform as p; print(p.python_implementation(), ".".join(p.python_version_tuple()[:2]), p.system(), p.machine())
 

@@ -284,6 +284,34 @@ def test_no_prior_threshold_and_no_prior(page):
     screenshot(page, "page-no-prior")
 
 
+def test_names_from_a_stranger_are_text(chromium, tmp_path, run):
+    name = '"><img src=x onerror=window.seized=1>'
+    stranger = type(run)(Path(name), run.info | {"recipe": run.recipe | {"method": name}})
+    stranger.__dict__.update(weights=run.weights.assign(kind=name), metrics=run.metrics.assign(phase=name))
+    page = chromium.new_page()
+    page.goto(save_explorer(tmp_path / "page.html", runs=[stranger]).as_uri())
+    page.get_by_text("lie in the spike").wait_for()
+    page.get_by_label("kind").select_option(name)
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.seized") is None
+    assert page.locator("option", has_text="onerror").count() == 2
+    page.close()
+
+
+def test_the_runs_own_prior_is_followed_until_one_moves_a_slider(page, run):
+    page.get_by_label("weights", exact=True).select_option(RUN)
+    box = page.get_by_role("checkbox", name="follow the run")
+    assert box.is_checked()
+    slider(page, "n, training").fill("6")
+    assert not box.is_checked()
+    slider(page, "step").fill("3")
+    assert settings(page)["n"] == 1_000_000
+    box.check()
+    assert settings(page)["n"] == run.info["examples"]["train"]
+    page.get_by_label("weights", exact=True).select_option(PRETRAINED)
+    assert page.locator("[name=follow]").is_disabled()
+
+
 # JupyterLab
 
 
@@ -344,3 +372,8 @@ def test_the_explorer_runs_in_jupyterlab(notebook, weights):
     assert settings(page)["lam"] > 1e-4
     check_sentence(page, weights)
     screenshot(page, "lab-explorer")
+    page.get_by_label("settings").focus()
+    page.keyboard.press("m")  # would make Markdown of the cell, if JupyterLab saw it
+    page.keyboard.press("ArrowDown")
+    assert explorer.is_visible()
+    assert page.evaluate("document.activeElement.name") == "preset"

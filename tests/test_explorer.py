@@ -10,7 +10,7 @@ import pytest
 
 from mgpp import MixtureGaussianPrior, Snapshots, explore, save_explorer
 from mgpp.analysis import style
-from mgpp.analysis.explorer.content import PRESETS, START, Content, asset, script
+from mgpp.analysis.explorer.content import PRESETS, PRETRAINED, START, Content, asset, script
 
 NAME = "encoder.layer.0.output.dense.weight"
 OTHER = "encoder.layer.1.attention.self.query.weight"
@@ -78,13 +78,39 @@ def test_the_page_needs_nothing_else(weights, tiny_run, tmp_path):
     assert base64.b64decode(packed) == Content.of([tiny_run], weights).counts
 
 
-def test_no_weights_and_unknown_settings_are_refused(weights, tmp_path):
+def test_no_weights_and_runs_that_come_twice_are_refused(tiny_run):
     with pytest.raises(ValueError, match="both empty"):
         Content.of()
-    with pytest.raises(ValueError, match="sigma is none of the explorer's settings: lam"):
-        save_explorer(tmp_path / "page.html", weights=weights, sigma=1)
-    with pytest.raises(ValueError, match="sigma"):
-        explore(weights=weights, sigma=1)
+    with pytest.raises(ValueError, match=f"{tiny_run.name} come more than once"):
+        Content.of([tiny_run, tiny_run])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sigma": 1}, "sigma: the explorer's settings are lam, .*, kind"),
+        ({"lam": 5}, "lam=5"),
+        ({"spike_var": 1.0}, "spike_var=1 is larger than slab_var=0.1"),
+        ({"n": 0}, "n=0 must be larger than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"source": "mine"}, "source='mine' is none of pretrained model"),
+        ({"step": 7}, "step=7 has no histogram; logged: 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(weights, tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        save_explorer(tmp_path / "page.html", weights=weights, **settings)
+    with pytest.raises(ValueError, match=message):
+        explore(weights=weights, **settings)
+
+
+def test_it_begins_with_the_first_source_and_follows_it_unless_told_otherwise(weights, tiny_run):
+    content = Content.of([tiny_run], weights)
+    assert content.start({}) == START | {"source": PRETRAINED, "step": None, "layer": "", "kind": "", "follow": True}
+    told = content.start({"lam": np.float32(0.5), "n": np.int64(5), "layer": 1, "source": tiny_run.name})
+    assert (told["lam"], told["n"], told["layer"], told["source"]) == (0.5, 5, "1", tiny_run.name)
+    assert not told["follow"]
+    json.dumps(told)
 
 
 def test_the_widget_holds_the_prior_of_its_sliders(weights):

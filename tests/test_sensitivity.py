@@ -14,7 +14,7 @@ DEFAULT = {"lam": 1e-4, "spike_var": 1e-10, "slab_var": 0.05}
 
 
 def run(name, accuracy, *, status="finished", **changes):
-    recipe = {"method": "mgpp", "prior": DEFAULT | changes}
+    recipe = {"method": "mgpp", "seed": 0, "prior": DEFAULT | changes}
     made = Run(Path(name), {"status": status, "recipe": recipe, "final": {"accuracy": accuracy, "accuracy_se": 0.01}})
     made.__dict__["metrics"] = pd.DataFrame(
         {
@@ -69,6 +69,24 @@ def test_runs_that_do_not_make_a_sweep_are_refused(runs):
         sensitivity_table(runs[-1:])
     with pytest.raises(ValueError, match="field='n' is not in the table"):
         plot_accuracy(sensitivity_table(runs), "n")
+
+
+def test_runs_of_several_experiments_are_refused(runs):
+    runs[1].recipe["seed"] = 1
+    with pytest.raises(ValueError, match="low and default differ in seed|default and low differ in seed"):
+        sensitivity_table(runs)
+
+
+def test_a_sweep_that_has_just_begun_has_no_default_yet(runs):
+    with pytest.raises(ValueError, match="spike_var is 1e-12 and 1e-10 equally often"):
+        sensitivity_table(runs[:2])
+
+
+def test_runs_without_a_warmup_are_named(runs):
+    metrics = runs[0].metrics
+    runs[0].__dict__["metrics"] = metrics[metrics["phase"] != "warmup"]
+    with pytest.raises(ValueError, match="default has no logged step in the warm-up"):
+        sensitivity_table(runs)
 
 
 def test_plots_hold_the_table(runs):

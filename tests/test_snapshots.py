@@ -1,6 +1,7 @@
 """Histograms of weights: shares below thresholds, against the weights themselves and against the log."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -65,6 +66,22 @@ def test_a_run_agrees_with_the_share_that_it_logged(tiny_run):
 def test_what_is_not_there_is_named(weights, question, words):
     with pytest.raises(ValueError, match=words):
         Snapshots.of_weights(weights, name="here").share_below(0.1, **question)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_named(weights, wrong):
+    weights[NAMES[1]][0, :3] = wrong
+    with pytest.raises(ValueError, match=f"{NAMES[1]} holds 3 weights that are not finite"):
+        Snapshots.of_weights(weights, name="here")
+
+
+def test_a_step_with_two_rows_of_metrics_is_one_step(tiny_run):
+    twice = type(tiny_run)(tiny_run.folder, tiny_run.info)
+    twice.__dict__["metrics"] = pd.concat([tiny_run.metrics, tiny_run.metrics.tail(1)[["step", "eval_accuracy"]]])
+    snapshots = Snapshots.of_run(twice)
+    assert snapshots.steps["step"].is_unique
+    assert len(snapshots.steps) == len(snapshots.zeros)
+    assert snapshots.steps["sparsity"].iloc[-1] == pytest.approx(0.9, abs=1e-3)
 
 
 def test_no_weights_and_no_histograms_are_refused(tiny_run, tmp_path):

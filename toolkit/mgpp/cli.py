@@ -100,6 +100,8 @@ def explore(runs_folder: Path, html: Path | None) -> None:
     from mgpp.training.packages import pretrained_weights
 
     runs = [run for run in load_runs(runs_folder) if not run.weights.empty]
+    if not runs:
+        click.echo(f"no run in {runs_folder} has histograms: the page shows the pretrained model alone", err=True)
     path = save_explorer(html or NEW_RUNS_FOLDER / "explorer.html", runs=runs, weights=pretrained_weights())
     click.echo(path)
     if html is None:

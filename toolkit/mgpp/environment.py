@@ -20,7 +20,7 @@ from mgpp.training.packages import MINILM, REVIEWS, PackagedFile, PackagedFileEr
 TOOLKIT = "mgpp-toolkit"
 EXTRA = "notebooks"  # what a reader of the notebooks needs on top; developers' tools are not asked for
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"  # there in a checkout, not in an installed wheel
-INSTALL = f"make env, or: python -m pip install -c constraints.txt -e '.[{EXTRA}]'"
+INSTALL = f"make env, or: python -m pip install -c constraints.txt -e .[{EXTRA}]"
 MEMORY_NEEDED, DISK_NEEDED = 2.5e9, 1e9  # bytes: a training of MiniLM takes 1.5 GB, ten runs with their models 1 GB
 COLUMNS = ["what", "found", "needed", "ok", "way_out"]
 

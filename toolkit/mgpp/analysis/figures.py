@@ -182,6 +182,7 @@ def render_all(runs_folder: str | Path, out: str | Path, sweep_folder: str | Pat
     The trained sensitivity is drawn if the folder of the sweep is given, for a page only: it has twelve panels.
     """
     runs = load_runs(runs_folder)
+    sweep = None if sweep_folder is None else figure_sensitivity(load_runs(sweep_folder))  # first: it may be refused
     draw: dict[str, Callable[..., Figure]] = {
         "figure_1": figure_1,
         "figure_2": partial(figure_2, runs),
@@ -194,6 +195,4 @@ def render_all(runs_folder: str | Path, out: str | Path, sweep_folder: str | Pat
         for ending, width in widths.items()
         for path in save_figure(make(width=width), stem + ending, out)
     ]
-    if sweep_folder is None:
-        return paths
-    return paths + save_figure(figure_sensitivity(load_runs(sweep_folder)), "figure_sensitivity", out)
+    return paths + (save_figure(sweep, "figure_sensitivity", out) if sweep else [])

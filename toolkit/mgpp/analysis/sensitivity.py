@@ -19,10 +19,16 @@ def default_prior(runs: Iterable[Run]) -> MixtureGaussianPrior:
     """The prior around which the runs vary: of each hyperparameter the commonest value.
 
     Raises:
-        ValueError: if there are no finished runs of MGPP.
+        ValueError: if there are no finished runs of MGPP, or no value is commoner than the others.
     """
     settings = pd.DataFrame([run.recipe["prior"] for run in _finished(runs)])
-    return MixtureGaussianPrior(**{field: float(settings[field].mode().iloc[0]) for field in FIELDS})
+    commonest = {field: settings[field].mode() for field in FIELDS}
+    for field, values in commonest.items():
+        if len(values) > 1:
+            raise ValueError(
+                f"{field} is {' and '.join(f'{v:g}' for v in values)} equally often; train more of the sweep"
+            )
+    return MixtureGaussianPrior(**{field: float(values.iloc[0]) for field, values in commonest.items()})
 
 
 def sensitivity_table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -34,9 +40,10 @@ def sensitivity_table(runs: Iterable[Run]) -> pd.DataFrame:
         the prior threshold; prior_threshold and pruning_threshold at the end of pruning.
 
     Raises:
-        ValueError: if there are no finished runs of MGPP, or one differs from the default in more than one place.
+        ValueError: if there are no finished runs of MGPP, or they differ in more than one hyperparameter at a time.
     """
     runs = _finished(runs)
+    _check_one_experiment(runs)
     default = default_prior(runs)
     rows = [{"field": field, "value": value} | measured(run) for run in runs for field, value in _changed(run, default)]
     return pd.DataFrame(rows).sort_values(["field", "value"], ignore_index=True)
@@ -46,7 +53,12 @@ def measured(run: Run) -> dict[str, Any]:
     """What the sweep compares, from one run's log."""
     metrics = run.metrics
     warmup = metrics[metrics["phase"] == "warmup"]
-    pruned = metrics.dropna(subset=["prior_threshold", "pruning_threshold"]).iloc[-1]
+    both = metrics.dropna(subset=["prior_threshold", "pruning_threshold"])
+    if warmup.empty or both.empty:
+        raise ValueError(
+            f"{run.name} has no logged step in the warm-up, or none with both thresholds; set sparsity.warmup"
+        )
+    pruned = both.iloc[-1]
     kept = 1 - pruned["sparsity"]
     return {
         "name": run.name,
@@ -64,6 +76,17 @@ def _finished(runs: Iterable[Run]) -> list[Run]:
     if not found:
         raise ValueError("no finished runs of method mgpp among these; data/sensitivity.txt lists those of a sweep")
     return found
+
+
+def _check_one_experiment(runs: list[Run]) -> None:
+    """Nothing, if the recipes differ in the prior alone."""
+    first = runs[0]
+    for run in runs[1:]:
+        others = [key for key in first.recipe if key != "prior" and run.recipe.get(key) != first.recipe[key]]
+        if others:
+            raise ValueError(
+                f"{run.name} and {first.name} differ in {', '.join(others)}; a sweep changes the prior alone"
+            )
 
 
 def _changed(run: Run, default: MixtureGaussianPrior) -> list[tuple[str, float]]:

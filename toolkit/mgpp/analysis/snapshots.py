@@ -45,11 +45,17 @@ class Snapshots:
         """Weights as they are, by their names in the model: arrays, or tensors on the CPU.
 
         Raises:
-            ValueError: if there are none.
+            ValueError: if there are none, or one is not finite.
         """
         if not weights:
             raise ValueError("weights={} holds no weights; give names and arrays, for instance prunable_weights(model)")
         sizes = [np.abs(_as_array(weight)).ravel() for weight in weights.values()]
+        for key, size in zip(weights, sizes, strict=True):
+            if not np.isfinite(size).all():
+                count = np.count_nonzero(~np.isfinite(size))
+                raise ValueError(
+                    f"{key} holds {count} weights that are not finite; give weights of a training that went well"
+                )
         counts = np.array([_histogram(size[size > 0]) for size in sizes])
         zeros = np.array([np.count_nonzero(size == 0) for size in sizes])
         targets = [(layer_of(key), kind_of(key)) for key in weights]
@@ -74,7 +80,8 @@ class Snapshots:
         column = np.where(high == 0, 0, np.searchsorted(edges, low) + 1)  # the zeros first
         counts = np.zeros((len(steps), len(targets), len(edges)), dtype=np.int64)
         np.add.at(counts, (step, target, column), rows["count"])
-        described = pd.DataFrame({"step": steps}).merge(run.metrics, on="step", how="left")
+        logged = run.metrics.groupby("step", as_index=False).last()  # a step may have rows for training and evaluation
+        described = pd.DataFrame({"step": steps}).merge(logged, on="step", how="left")
         return cls(run.name, edges, targets, described, counts[..., 0], counts[..., 1:])
 
     def chosen(self, *, layer: int | None = None, kind: str | None = None) -> list[int]:

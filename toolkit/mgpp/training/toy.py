@@ -108,6 +108,11 @@ def train_toy(
         >>> run.metrics["step"].tolist(), run.audit
         ([0, 10, 20, 29], 'pruning ends at step 175, but no prune event yet; train to the end')
     """
+    for name, value, known in (("optimizer", optimizer, LEARNING_RATES), ("loss", loss, ("mean", "sum"))):
+        if value not in known:
+            raise ValueError(f"{name}={value!r} is none of {', '.join(known)}")
+    if every < 1:
+        raise ValueError(f"every={every} must be at least 1")
     data, model = toy_data(seed, second_scale=second_scale), ToyModel(seed)
     if prior_dtype is not None and penalty is not None:
         penalty = TextbookPrior(penalty, prior_dtype)

@@ -67,9 +67,10 @@ class ToyModel(nn.Module):
 
     def __init__(self, seed: int = 0):
         super().__init__()
-        torch.manual_seed(seed)
-        self.first = nn.Linear(INPUTS // 2, 1)
-        self.second = nn.Linear(INPUTS // 2, 1, bias=False)
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing was
+            torch.manual_seed(seed)
+            self.first = nn.Linear(INPUTS // 2, 1)
+            self.second = nn.Linear(INPUTS // 2, 1, bias=False)
         weights = {name: parameter for name, parameter in self.named_parameters() if name.endswith("weight")}
         self.targets = {name.removesuffix(".weight"): weight for name, weight in weights.items()}  # what is pruned
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mgpp.analysis.plots import METHOD_NAMES
 from mgpp.analysis.snapshots import Snapshots
+from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
 
 SCRIPTS = ("formulas.js", "counts.js", "panels.js", "explorer.js")  # one module, in this order
@@ -62,11 +63,35 @@ class Content:
             raise ValueError(
                 "runs and weights are both empty; give logged runs, or weights such as pretrained_weights()"
             )
+        names = [snapshots.name for snapshots, _, _ in sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"runs named {', '.join(twice)} come more than once; give each run once, under its own name"
+            )
         blocks = [_block(snapshots) for snapshots, _, _ in sources]
         starts = np.cumsum([0, *map(len, blocks)]).tolist()
         described = [_described(*source, start) for source, start in zip(sources, starts, strict=False)]
         header = {"presets": PRESETS, "sources": described}
         return cls(header, gzip.compress(b"".join(blocks), compresslevel=9, mtime=0))
+
+    def start(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the explorer begins. A run's own prior is followed unless settings of the prior are given.
+
+        Raises:
+            ValueError: if a setting is unknown or out of its range, or there is no such source or step.
+        """
+        sources = {source["name"]: [row["step"] for row in source["rows"]] for source in self.header["sources"]}
+        places = {"source": next(iter(sources)), "step": None, "layer": "", "kind": ""}
+        if unknown := sorted(set(settings) - {*START, *places}):
+            raise ValueError(f"{', '.join(unknown)}: the explorer's settings are {', '.join([*START, *places])}")
+        numbers = _checked({key: settings.get(key, value) for key, value in START.items()})
+        places |= {key: settings[key] for key in places if key in settings}
+        if places["source"] not in sources:
+            raise ValueError(f"source={places['source']!r} is none of {', '.join(sources)}")
+        if places["step"] not in (None, *(steps := sources[places["source"]])):
+            raise ValueError(f"step={places['step']} has no histogram; logged: {', '.join(map(str, steps))}")
+        texts = {key: str(places[key]) for key in ("layer", "kind")}
+        return numbers | places | texts | {"follow": not set(settings) & set(START)}
 
     def header_json(self, **more: Any) -> str:
         """The header as text that may stand inside a page's script element."""
@@ -76,6 +101,15 @@ class Content:
     def counts_base64(self) -> str:
         """The histograms as text."""
         return base64.b64encode(self.counts).decode("ascii")
+
+
+def _checked(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of the sliders as plain ones, if they make a prior and a step."""
+    MixtureGaussianPrior(numbers["lam"], numbers["spike_var"], numbers["slab_var"])
+    for key in ("learning_rate", "n"):
+        if not numbers[key] > 0:
+            raise ValueError(f"{key}={numbers[key]!r} must be larger than 0, for instance {START[key]}")
+    return {key: float(value) for key, value in numbers.items()} | {"n": int(numbers["n"])}
 
 
 def label(run: Run) -> str:

@@ -8,25 +8,26 @@ const SLIDERS = [
   ["learning_rate", "learning rate, one step", -7, -1],
   ["n", "n, training examples", 2, 7],
 ];
-const PRIOR_KEYS = ["lam", "spike_var", "slab_var", "learning_rate"];
-const KEYS = [...SLIDERS.map(([key]) => key), "source", "step", "layer", "kind"];
+const SETTINGS = SLIDERS.map(([key]) => key);
+const KEYS = [...SETTINGS, "source", "step", "layer", "kind", "follow"];
+const FOLLOW = "follow the run’s own prior";
 
-const options = (pairs) => pairs.map(([value, text]) => `<option value="${value}">${text}</option>`).join("");
+const fill = (select, pairs) => select.replaceChildren(...pairs.map(([value, text]) => new Option(text, value)));
 
 const choice = (key, label) => `<label>${label}<select name="${key}" aria-label="${label}"></select></label>`;
 
 const slider = ([key, label, low, high]) => `<div class="slider">
-  <label><span>${label}</span><input type="range" name="${key}" min="${low}" max="${high}" step="0.05" data-lm-suppress-shortcuts="true"></label>
-  <input type="text" name="${key}-text" inputmode="decimal" aria-label="${label}, typed" data-lm-suppress-shortcuts="true"></div>`;
+  <label><span>${label}</span><input type="range" name="${key}" min="${low}" max="${high}" step="0.05"></label>
+  <input type="text" name="${key}-text" inputmode="decimal" aria-label="${label}, typed"></div>`;
 
 const PAGE = `
   <div class="sliders">${SLIDERS.map(slider).join("")}</div>
   <div class="choices">
     ${choice("preset", "settings")}${choice("source", "weights")}${choice("layer", "layer")}${choice("kind", "kind")}
     <div class="steps">
-      <label><span>step <b></b></span><input type="range" name="step" aria-label="step" min="0" step="1" data-lm-suppress-shortcuts="true"></label>
-      <button type="button" name="play" aria-pressed="false">▶ play</button>
-      <label class="check"><input type="checkbox" name="follow" checked> follow the run’s own prior</label>
+      <label><span>step <b></b></span><input type="range" name="step" aria-label="step" min="0" step="1"></label>
+      <button type="button" name="play">▶ play</button>
+      <label class="check"><input type="checkbox" name="follow"> <span>${FOLLOW}</span></label>
     </div>
   </div>
   <p class="sentence" role="status"></p>
@@ -43,6 +44,7 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
   const named = Object.fromEntries([...host.querySelectorAll("[name]")].map((element) => [element.name, element]));
   const find = (name) => named[name];
   const shown = {}; // what the sliders say
+  for (const control of Object.values(named)) control.dataset.lmSuppressShortcuts = "true"; // JupyterLab takes keys otherwise
   const pictures = panels(...host.querySelectorAll(".panels > div"));
   let source, weights, histogram, playing, tallest;
 
@@ -53,8 +55,8 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     state.source = source.name;
     const unique = (index) => [...new Set(source.targets.map((target) => target[index]))];
     const words = (text) => String(text).replaceAll("_", " ");
-    find("layer").innerHTML = options([["", "all"], ...unique(0).sort((a, b) => a - b).map((k) => [k, k])]);
-    find("kind").innerHTML = options([["", "all"], ...unique(1).map((k) => [k, words(k)])]);
+    fill(find("layer"), [["", "all"], ...unique(0).sort((a, b) => a - b).map((k) => [k, k])]);
+    fill(find("kind"), [["", "all"], ...unique(1).map((k) => [k, words(k)])]);
     if (!unique(0).map(String).includes(state.layer)) state.layer = "";
     if (!unique(1).includes(state.kind)) state.kind = "";
     find("step").max = source.rows.length - 1;
@@ -72,9 +74,11 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     histogram.tallest = Number(tall.toPrecision(1)) < tall ? tall : Number(tall.toPrecision(1));
   }
 
+  const letGo = () => (state.follow &&= !(moment().lam > 0)); // one's own setting ends the following of a run
+
   function followRun() {
-    if (!find("follow").checked) return;
-    for (const key of PRIOR_KEYS) if (moment()[key] > 0) state[key] = Number(moment()[key].toPrecision(3));
+    if (!state.follow) return;
+    for (const key of SETTINGS) if (moment()[key] > 0) state[key] = Number(moment()[key].toPrecision(3));
     if (source.n) state.n = source.n;
   }
 
@@ -85,8 +89,13 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
       find(key).value = Math.log10(state[key]);
       find(key).setAttribute("aria-valuetext", digits(state[key]));
       find(`${key}-text`).value = plain(state[key]);
+      find(`${key}-text`).setAttribute("aria-invalid", "false");
     }
     for (const key of ["source", "layer", "kind"]) find(key).value = state[key];
+    const hasPrior = moment().lam > 0;
+    find("follow").checked = state.follow && hasPrior;
+    find("follow").disabled = !hasPrior;
+    host.querySelector(".check span").textContent = hasPrior ? FOLLOW : "this run has no prior of its own";
     const row = source.rows.indexOf(moment());
     find("step").value = row;
     const phase = { warmup: ", warm-up", pruning: ", pruning", frozen: ", mask frozen" }[moment().phase] ?? "";
@@ -101,7 +110,7 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
   function play(on) {
     clearInterval(playing);
     playing = on ? setInterval(() => stepTo((source.rows.indexOf(moment()) + 1) % source.rows.length), 250) : undefined;
-    find("play").setAttribute("aria-pressed", String(on));
+    host.querySelector(".sentence").setAttribute("aria-live", on ? "off" : "polite");
     find("play").textContent = on ? "❚❚ pause" : "▶ play";
   }
 
@@ -116,7 +125,7 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     const key = target.name;
     if (key === "step") return stepTo(Number(target.value));
     if (target.type !== "range") return;
-    if (PRIOR_KEYS.includes(key)) find("follow").checked = false;
+    letGo();
     state[key] = Number((10 ** target.value).toPrecision(3));
     show();
   }
@@ -124,8 +133,9 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
   function change({ target }) {
     const key = target.name;
     if (key.endsWith("-text")) typed(key.replace("-text", ""), target);
-    else if (key === "preset") Object.assign(state, presets[target.value]?.settings), (find("follow").checked = false);
+    else if (key === "preset") Object.assign(state, presets[target.value]?.settings), letGo();
     else if (["source", "layer", "kind"].includes(key)) state[key] = target.value;
+    else if (key === "follow") state.follow = target.checked;
     if (key === "source") {
       play(false);
       state.step = undefined;
@@ -144,7 +154,7 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     const fits = target.value.trim() !== "" && value > 0 && (key !== "lam" || value < 1) && Number.isFinite(value);
     target.setAttribute("aria-invalid", String(!fits));
     if (!fits) return;
-    if (PRIOR_KEYS.includes(key)) find("follow").checked = false;
+    letGo();
     state[key] = key === "n" ? Math.max(1, Math.round(value)) : value;
     target.value = plain(state[key]);
   }
@@ -161,8 +171,8 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     setTimeout(() => (find("copy").textContent = "copy this line of Python"), 2000);
   }
 
-  find("preset").innerHTML = options([[-1, "your own"], ...presets.map(({ label }, i) => [i, label])]);
-  find("source").innerHTML = options(sources.map(({ name, label }) => [name, label]));
+  fill(find("preset"), [[-1, "your own"], ...presets.map(({ label }, i) => [i, label])]);
+  fill(find("source"), sources.map(({ name, label }) => [name, label]));
   host.addEventListener("input", input);
   host.addEventListener("change", change);
   find("copy").addEventListener("click", copy);
@@ -171,9 +181,13 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     changed({ ...state });
   });
   const set = (values) => {
+    const moved = source && SETTINGS.some((key) => values[key] !== state[key]);
     Object.assign(state, values);
     chooseWeights();
+    if (moved) letGo();
+    followRun();
     show();
+    changed({ ...state }); // a step or source that does not exist became one that does
   };
   set({});
   return { set, close: () => play(false) };

@@ -24,7 +24,7 @@ export function mixture({ lam, spike_var, slab_var }) {
 
 function problemWith({ lam, spike_var, slab_var }) {
   if (!(lam > 0 && lam < 1)) return "λ must lie between 0 and 1.";
-  if (!(spike_var > 0 && slab_var > 0)) return "Variances must be larger than 0.";
+  if (!(spike_var >= 1e-30 && slab_var <= 1e6)) return "Variances must lie between 1e-30 and 1e6.";
   if (spike_var > slab_var) return "The spike must be narrower than the slab: lower σ0² or raise σ1².";
   return "";
 }
@@ -62,7 +62,7 @@ function inSteps(threshold, learningRate) {
   return ratio >= 0.95 && ratio < 1.05 ? "about one optimizer step" : `about ${digits(ratio)} optimizer steps`;
 }
 
-/** What the pictures say, in words. `moment` is a row of a run's log, or null. */
+/** What the pictures say, in words. `moment` is a row of a run's log. */
 export function sentence(settings, weights, moment) {
   const prior = mixture(settings);
   if (prior.problem) return prior.problem;
@@ -75,8 +75,13 @@ export function sentence(settings, weights, moment) {
     : `${share}; the prior threshold τ is ${digits(prior.threshold)}, ${inSteps(prior.threshold, learning_rate)}.`;
   const [slab, spike] = [slab_var, spike_var].map((variance) => digits(1 / (n * variance)));
   const second = `With n = ${n.toLocaleString("en")} the slab acts as an L2 of strength ${slab}, the spike as one of ${spike}.`;
-  const cut = moment?.pruning_threshold;
-  return `${first} ${second}` + (cut == null ? "" : ` The pruning threshold of step ${moment.step} is ${digits(cut)}.`);
+  return `${first} ${second}${ofRun(moment)}`;
+}
+
+function ofRun({ step, phase, pruning_threshold: cut }) {
+  if (!(cut > 0)) return ""; // nothing is pruned yet
+  const frozen = phase === "frozen" ? "; the mask is frozen, the prior off" : "";
+  return ` The pruning threshold of step ${step} is ${digits(cut)}${frozen}.`;
 }
 
 /** A number as one writes it in code: 0.05, 1e-6. */

@@ -5,12 +5,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from mgpp.analysis.explorer.content import START, Content, asset, script
+from mgpp.analysis.explorer.content import Content, asset, script
 from mgpp.runs import Run
 
 
 def save_explorer(
-    file: str | Path, *, runs: Iterable[Run] = (), weights: Mapping[str, Any] | None = None, **settings: float
+    file: str | Path, *, runs: Iterable[Run] = (), weights: Mapping[str, Any] | None = None, **settings: Any
 ) -> Path:
     """Write the explorer as one self-contained HTML page.
 
@@ -18,10 +18,10 @@ def save_explorer(
         file: where to; its folder is made.
         runs: logged runs whose histograms can be chosen, step by step.
         weights: a model's weights by name, for instance `pretrained_weights()` or `prunable_weights(model)`.
-        settings: where the sliders begin: lam, spike_var, slab_var, learning_rate, n.
+        settings: where it begins: lam, spike_var, slab_var, learning_rate, n, source (a run's name), step, layer, kind.
 
     Raises:
-        ValueError: if there are neither runs nor weights, a run has no histograms, or a setting is unknown.
+        ValueError: if there are neither runs nor weights, a run has no histograms, or a setting is unknown or wrong.
 
     Example:
         >>> import tempfile, numpy as np
@@ -29,13 +29,10 @@ def save_explorer(
         >>> save_explorer(Path(tempfile.mkdtemp()) / "explorer.html", weights=weights).stat().st_size < 150_000
         True
     """
-    if unknown := set(settings) - set(START):
-        raise ValueError(f"{', '.join(sorted(unknown))} is none of the explorer's settings: {', '.join(START)}")
     content = Content.of(runs, weights)
-    state = START | settings | {"source": "", "step": None, "layer": "", "kind": ""}
     page = Template(asset("page.html")).substitute(
         css=asset("explorer.css"),
-        header=content.header_json(state=state),
+        header=content.header_json(state=content.start(settings)),
         counts=content.counts_base64(),
         script=script(),
     )

@@ -45,7 +45,7 @@ function kept(group, tag) {
 /** An empty panel in `host`. `draw(x, y, marks, words)` takes scales, {style: path} in a fixed order, and labels. */
 function panel(host, { title, height, xLabel, yLabel }) {
   const [right, bottom] = [WIDTH - EDGE.right, height - EDGE.bottom];
-  const id = `mgpp-clip-${(panel.count = (panel.count ?? 0) + 1)}`;
+  const id = `mgpp-clip-${Math.random().toString(36).slice(2)}`; // two explorers may stand on one page
   host.insertAdjacentHTML(
     "beforeend",
     `<svg viewBox="0 0 ${WIDTH} ${height}" role="img"><title>${title}</title>

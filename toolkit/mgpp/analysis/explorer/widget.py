@@ -31,6 +31,7 @@ class Explorer(anywidget.AnyWidget):
     step = traitlets.Int(None, allow_none=True).tag(sync=True)
     layer = traitlets.Unicode("").tag(sync=True)
     kind = traitlets.Unicode("").tag(sync=True)
+    follow = traitlets.Bool(True).tag(sync=True)
 
     @property
     def prior(self) -> MixtureGaussianPrior:
@@ -46,10 +47,11 @@ def explore(*, runs: Iterable[Run] = (), weights: Mapping[str, Any] | None = Non
     Args:
         runs: logged runs whose histograms can be chosen, step by step.
         weights: a model's weights by name, for instance `pretrained_weights()` or `prunable_weights(model)`.
-        settings: where it begins: lam, spike_var, slab_var, learning_rate, n, source (a run's name), step.
+        settings: where it begins: lam, spike_var, slab_var, learning_rate, n, source (a run's name), step, layer, kind.
+            Without settings of the prior a run's own are followed.
 
     Raises:
-        ValueError: if there are neither runs nor weights, or a run has no histograms.
+        ValueError: if there are neither runs nor weights, a run has no histograms, or a setting is unknown or wrong.
 
     Example:
         >>> import numpy as np
@@ -57,7 +59,5 @@ def explore(*, runs: Iterable[Run] = (), weights: Mapping[str, Any] | None = Non
         >>> explorer.prior
         MixtureGaussianPrior(lam=0.001, spike_var=1e-07, slab_var=0.1)
     """
-    if unknown := set(settings) - {*START, "source", "step", "layer", "kind"}:
-        raise ValueError(f"{', '.join(sorted(unknown))} is none of the explorer's settings: {', '.join(START)}, ...")
     content = Content.of(runs, weights)
-    return Explorer(header=content.header_json(), counts=content.counts, **settings)
+    return Explorer(header=content.header_json(), counts=content.counts, **content.start(settings))
