@@ -73,11 +73,16 @@ def moment(run: Run, step: int | None = None) -> dict[str, Any]:
         prior_threshold: None where there is none, or where it is 0, so that it prunes nothing.
 
     Raises:
-        ValueError: if no histogram was logged at this step.
+        ValueError: if no histogram, or no row of metrics, was logged at this step.
     """
     rows = _rows_at(run.weights, step)
     step = int(rows["step"].iloc[0])
-    logged = run.metrics[run.metrics["step"] == step].iloc[-1]
+    found = run.metrics[run.metrics["step"] == step]
+    if found.empty:  # the histogram is written first
+        raise ValueError(
+            f"{run.name} has no row of metrics for step {step} yet; wait for it, or choose an earlier step"
+        )
+    logged = found.iloc[-1]
     zeros = rows.loc[(rows["left"] == 0) & (rows["right"] == 0), "count"].sum() / rows["count"].sum()
     thresholds = {
         name: float(logged[name]) if pd.notna(logged[name]) and logged[name] > 0 else None

@@ -6,6 +6,7 @@ A frame is a logged step of `Run.weights`; all numbers in it come from the log. 
 import base64
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
@@ -142,16 +143,15 @@ def save_page(pictures: Sequence[Image.Image], words: Sequence[str], durations: 
         {"picture": _data_address(picture), "words": text, "milliseconds": duration}
         for picture, text, duration in zip(pictures, words, durations, strict=True)
     ]
-    fill = {
-        "{{title}}": escape(TITLE),
-        "{{last}}": str(len(frames) - 1),
-        "{{words}}": escape(words[0]),
-        "{{picture}}": frames[0]["picture"],
-        "{{frames}}": json.dumps(frames, ensure_ascii=False).replace("</", "<\\/"),
+    texts = {
+        "title": escape(TITLE),
+        "last": str(len(frames) - 1),
+        "words": escape(words[0]),
+        "picture": frames[0]["picture"],
+        "frames": json.dumps(frames, ensure_ascii=False).replace("<", "\\u003c"),
     }
-    for place, text in fill.items():
-        template = template.replace(place, text)
-    path.write_text(template, encoding="utf-8")
+    page = re.sub(r"\{\{(\w+)\}\}", lambda place: texts[place[1]], template)  # in one pass: a log's text is no template
+    path.write_text(page, encoding="utf-8")
     return path
 
 

@@ -129,7 +129,7 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
     options: dict[str, Any] = {"annot": True, "fmt": ".3f", "cmap": "cividis", "cbar_kws": {"label": "sparsity"}}
     sns.heatmap(table, ax=ax, **options | heatmap)
     ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in table.columns], rotation=0, fontsize=6)
-    ax.set(xlabel="", ylabel="layer", title=_label(run))
+    ax.set(xlabel="", ylabel="layer", title=run_label(run))
     return ax
 
 
@@ -152,7 +152,7 @@ def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Ax
             ax.plot(path.index, path.to_numpy(), dashes, label=name, color=color, **options | line)
     mark_pruning_threshold(run, ax=ax)
     ax.set(xlabel="training step", ylabel="weight θ")
-    ax.set_title(_label(run), pad=14)  # above the phases' names
+    ax.set_title(run_label(run), pad=14)  # above the phases' names
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)  # below: the lines fill the inside
     return mark_phases(run, ax=ax)
 
@@ -189,7 +189,14 @@ def _filled(run: Run, frame: str) -> pd.DataFrame:
     return rows
 
 
-def _label(run: Run) -> str:
+def run_label(run: Run) -> str:
+    """A run's name for people.
+
+    Example:
+        >>> from pathlib import Path
+        >>> run_label(Run(Path("mine"), {"recipe": {"method": "l2", "seed": 1, "sparsity": {"final": 0.9}}}))
+        'L2, sparsity 0.9, seed 1'
+    """
     if not run.method:  # a log of one's own Trainer, without a recipe
         return run.name
     return f"{METHOD_NAMES.get(run.method, run.method)}, sparsity {run.sparsity:g}, seed {run.seed}"

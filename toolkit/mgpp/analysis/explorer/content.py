@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mgpp.analysis.plots import METHOD_NAMES
+from mgpp.analysis.plots import run_label
 from mgpp.analysis.snapshots import Snapshots
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
@@ -58,7 +58,7 @@ class Content:
             ValueError: if there are neither, or a run has no histograms.
         """
         sources = [(Snapshots.of_weights(weights, name=PRETRAINED), PRETRAINED, None)] if weights else []
-        sources += [(Snapshots.of_run(run), label(run), run.info.get("examples", {}).get("train")) for run in runs]
+        sources += [(Snapshots.of_run(run), run_label(run), run.info.get("examples", {}).get("train")) for run in runs]
         if not sources:
             raise ValueError(
                 "runs and weights are both empty; give logged runs, or weights such as pretrained_weights()"
@@ -110,20 +110,6 @@ def _checked(numbers: Mapping[str, Any]) -> dict[str, Any]:
         if not numbers[key] > 0:
             raise ValueError(f"{key}={numbers[key]!r} must be larger than 0, for instance {START[key]}")
     return {key: float(value) for key, value in numbers.items()} | {"n": int(numbers["n"])}
-
-
-def label(run: Run) -> str:
-    """A run's name for people.
-
-    Example:
-        >>> from mgpp.runs import Run
-        >>> from pathlib import Path
-        >>> label(Run(Path("mine"), {"recipe": {"method": "l2", "seed": 1, "sparsity": {"final": 0.9}}}))
-        'L2, sparsity 0.9, seed 1'
-    """
-    if not run.method:
-        return run.name
-    return f"{METHOD_NAMES.get(run.method, run.method)}, sparsity {run.sparsity:g}, seed {run.seed}"
 
 
 def script() -> str:
