@@ -6,11 +6,12 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mgpp.analysis import style
-from mgpp.analysis.landscape import SYMBOLS
+from mgpp.analysis.landscape import SYMBOLS, excess
 from mgpp.analysis.plots import (
     mark_prior_threshold,
     plot_penalties,
@@ -146,6 +147,7 @@ def figure_sensitivity(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) 
                 ax.axvline(getattr(default, field), color="0.8", linewidth=0.8, zorder=0)
             column[0].set_title(title)
             _label_once(*column)
+        axes[0, 0].set_ylim(-1, 1.3 * excess(default, np.array([1.0]))[0])  # the strongest slabs leave through the top
         for ax in axes[2:, 0]:
             ax.legend()
     return figure
