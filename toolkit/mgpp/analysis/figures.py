@@ -140,7 +140,7 @@ def figure_sensitivity(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) 
         titles = ("(a) weight of the slab, λ", "(b) spike variance, σ0²", "(c) slab variance, σ1²")
         for column, field, title in zip(axes.T, SYMBOLS, titles, strict=True):
             values = table.loc[table["field"] == field, "value"].tolist()
-            plot_prior_family(default, field, values, ax=column[0], reach=(1e-6, 1.0))
+            plot_prior_family(default, field, values, ax=column[0], reach=(1e-10, 1.0))
             plots = (plot_accuracy, plot_spike_shares, plot_both_thresholds)
             for ax, plot in zip(column[1:], plots, strict=True):
                 plot(table, field, ax=ax)
