@@ -71,6 +71,16 @@ def slider(page, label):
     return page.get_by_role("slider", name=re.compile(f"^{label}"))
 
 
+def drag(handle, to):
+    """Drag a slider from its middle to a share of its width."""
+    box, mouse = handle.bounding_box(), handle.page.mouse
+    middle = box["y"] + box["height"] / 2
+    mouse.move(box["x"] + box["width"] / 2, middle)
+    mouse.down()
+    mouse.move(box["x"] + to * box["width"], middle, steps=5)
+    mouse.up()
+
+
 def words(page):
     return page.get_by_role("status").inner_text()
 
@@ -181,12 +191,7 @@ def test_the_keyboard_moves_a_slider_picture_and_sentence(page, weights):
 
 
 def test_the_mouse_drags_a_slider(page, weights):
-    box = slider(page, "λ").bounding_box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.9 * box["width"], middle, steps=5)
-    page.mouse.up()
+    drag(slider(page, "λ"), to=0.9)
     assert settings(page)["lam"] > 1e-3
     check_sentence(page, weights)
 
@@ -363,12 +368,7 @@ def test_the_explorer_runs_in_jupyterlab(notebook, weights):
     assert pictures(page) != before
     assert words(page) != told
     check_sentence(page, weights)
-    box = slider(page, "λ").bounding_box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.8 * box["width"], middle, steps=5)
-    page.mouse.up()
+    drag(slider(page, "λ"), to=0.8)
     assert settings(page)["lam"] > 1e-4
     check_sentence(page, weights)
     screenshot(page, "lab-explorer")
