@@ -49,6 +49,13 @@ def test_the_header_says_what_the_log_knows(tiny_run):
         assert row["pruning_threshold"] == (None if np.isnan(threshold) else threshold)
 
 
+def test_runs_that_look_alike_are_told_apart_by_their_names(tiny_run):
+    twin = type(tiny_run)(tiny_run.folder.with_name("twin"), tiny_run.info)
+    twin.__dict__.update(weights=tiny_run.weights, metrics=tiny_run.metrics)
+    labels = [source["label"] for source in Content.of([tiny_run, twin]).header["sources"]]
+    assert labels == [f"MGPP, sparsity 0.9, seed 0 ({name})" for name in (tiny_run.name, "twin")]
+
+
 def test_the_same_content_gives_the_same_bytes(weights):
     first, second = (Content.of(weights=weights) for _ in range(2))
     assert first.counts == second.counts

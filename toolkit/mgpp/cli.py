@@ -36,7 +36,10 @@ def main() -> None:
 @click.option("--replace", is_flag=True, help="Delete the run that DIR holds, instead of refusing")
 @click.option("--quiet", is_flag=True, help="No progress bar")
 def train(recipe: str, overrides: tuple[str, ...], out: Path | None, replace: bool, quiet: bool) -> None:
-    """Train by RECIPE, the name of one that comes with the toolkit or a YAML file, and log the run."""
+    """Train by RECIPE and log the run.
+
+    RECIPE is the name of one that comes with the toolkit, or a YAML file.
+    """
     from mgpp.training.recipes import load_recipe, parse_override
 
     settings = load_recipe(recipe, **dict(parse_override(text) for text in overrides))
@@ -94,7 +97,10 @@ def figures(runs_folder: Path, sweep_folder: Path | None, out: Path, movies: boo
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the page, open nothing"
 )
 def explore(runs_folder: Path, html: Path | None) -> None:
-    """Explore the prior on the pretrained model and on logged runs, in the browser, with no server and no internet."""
+    """Explore the prior on real weights, in the browser.
+
+    The pretrained model and logged runs, as one page that needs no server and no internet.
+    """
     from mgpp.analysis.explorer.page import save_explorer
     from mgpp.runs import load_runs
     from mgpp.training.packages import pretrained_weights
@@ -110,7 +116,7 @@ def explore(runs_folder: Path, html: Path | None) -> None:
 
 @main.command()
 def check() -> None:
-    """Check that versions, model and data are in place, and say the way out where they are not."""
+    """Is everything in place, and if not, what to do?"""
     from mgpp.environment import check_environment, summarize
 
     table = check_environment()

@@ -70,7 +70,11 @@ class Content:
             )
         blocks = [_block(snapshots) for snapshots, _, _ in sources]
         starts = np.cumsum([0, *map(len, blocks)]).tolist()
-        described = [_described(*source, start) for source, start in zip(sources, starts, strict=False)]
+        labels = [text for _, text, _ in sources]
+        described = [
+            _described(snapshots, text if labels.count(text) == 1 else f"{text} ({snapshots.name})", n, start)
+            for (snapshots, text, n), start in zip(sources, starts, strict=False)
+        ]
         header = {"presets": PRESETS, "sources": described}
         return cls(header, gzip.compress(b"".join(blocks), compresslevel=9, mtime=0))
 
