@@ -48,7 +48,7 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
   const pictures = panels(...host.querySelectorAll(".panels > div"));
   let source, weights, histogram, playing, tallest;
 
-  const moment = () => source.rows[source.rows.findIndex((row) => row.step === state.step)] ?? source.rows.at(-1);
+  const moment = () => source.rows.find(({ step }) => step === state.step) ?? source.rows.at(-1);
 
   function chooseSource() {
     source = sources.find(({ name }) => name === state.source) ?? sources[0];
@@ -139,11 +139,10 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     if (key === "source") {
       play(false);
       state.step = undefined;
-      chooseWeights();
     }
-    if (key === "source" || key === "follow") followRun();
     if (target.type !== "range") {
       chooseWeights();
+      if (key === "source" || key === "follow") followRun();
       show();
     }
     changed({ ...state }); // of a slider everything was shown while it moved
