@@ -1,0 +1,67 @@
+"""What a task is: tokenized sets, a collator, a head, a metric. `train` knows nothing else of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """How texts become tokens, and where they come from.
+
+    Attributes:
+        max_length: longest input, in tokens; a summary's source, a window of question answering.
+        stride: tokens that two windows of one long text share (question answering).
+        target_length: longest summary, in tokens.
+        beams: of the beam search that writes a summary.
+        data: folder of local files in the hub's format (parquet, csv or jsonl, a file or folder a split); None: the
+            hub.
+
+    Example:
+        >>> TaskSettings(max_length=384).stride
+        128
+    """
+
+    max_length: int = 64
+    stride: int = 128
+    target_length: int = 128
+    beams: int = 4
+    data: Path | None = None
+
+
+class Task(Protocol):
+    """A data set ready to train and evaluate on."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Of the model."""
+
+    @property
+    def splits(self) -> Mapping[str, Dataset]:
+        """ "train", "validation", and "test" where its labels are known; rows as the collator takes them."""
+
+    @property
+    def data_sha256(self) -> str:
+        """Hash of the data."""
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric that decides, a key of what `evaluate` returns."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """False for perplexity."""
+
+    @property
+    def collate(self) -> Callable[[list[Any]], Any]:
+        """Rows to a batch of tensors, with labels."""
+
+    def load_model(self, source: str) -> PreTrainedModel:
+        """The pretrained model with this task's head."""
+
+    def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
+        """Metrics on a split, with n (examples), and where it is known `<metric>_se`, the metric's standard error."""
