@@ -1,0 +1,77 @@
+import pytest
+import torch
+from small_models import small_bert, small_gpt2
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+)
+
+from mgpp import RecipeError, prunable_weights
+from mgpp.training.known_models import KNOWN_MODELS, empty_model, model_config
+
+HEADS = {"facebook": AutoModelForSeq2SeqLM, "openai-community": AutoModelForCausalLM}
+# parameters of the published checkpoints with these heads, and the targets among them
+SIZES = {
+    "google-bert/bert-base-uncased": (109_483_778, 84_934_656),
+    "microsoft/deberta-v3-base": (184_423_682, 84_934_656),
+    "facebook/bart-base": (139_420_416, 99_090_432),
+    "facebook/bart-large": (406_291_456, 352_321_536),
+    "openai-community/gpt2": (124_439_808, 84_934_656),
+    "minilm": (22_713_986, 10_616_832),
+}
+
+
+def test_every_known_model_is_checked():
+    assert set(SIZES) <= set(KNOWN_MODELS)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_an_empty_model_has_the_published_size(name):
+    model = empty_model(name, HEADS.get(name.split("/")[0], AutoModelForSequenceClassification))
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    targets = sum(weight.numel() for weight in prunable_weights(model).values())
+    assert (model.num_parameters(), targets) == SIZES[name]
+
+
+def test_a_local_folder_is_read(tmp_path):
+    small_bert(tmp_path, hidden_size=48)
+    assert model_config(tmp_path).hidden_size == 48
+    assert empty_model(str(tmp_path), AutoModelForQuestionAnswering).config.hidden_size == 48
+
+
+def test_the_same_shape_as_the_real_model(tmp_path):
+    small_gpt2(tmp_path)
+    real = AutoModelForCausalLM.from_pretrained(tmp_path)
+    empty = empty_model(tmp_path, AutoModelForCausalLM)
+    assert {name: tuple(p.shape) for name, p in real.named_parameters()} == {
+        name: tuple(p.shape) for name, p in empty.named_parameters()
+    }
+
+
+def test_the_default_device_is_left_alone():
+    empty_model("openai-community/gpt2", AutoModelForCausalLM)
+    assert torch.zeros(1).device.type == "cpu"
+
+
+def test_an_unknown_model_names_the_way_out():
+    with pytest.raises(RecipeError, match=r"model='some/model' is no known model.*hf download some/model.*bert-base"):
+        model_config("some/model")
+
+
+def test_a_folder_without_a_config(tmp_path):
+    with pytest.raises(RecipeError, match="no folder with a config.json"):
+        model_config(tmp_path)
+
+
+def test_a_head_that_a_model_does_not_have():
+    with pytest.raises(RecipeError, match="is a bert, which has no head of the kind of AutoModelForSeq2SeqLM"):
+        empty_model("minilm", AutoModelForSeq2SeqLM)
+
+
+def test_each_call_makes_a_configuration_of_its_own():
+    first = model_config("google-bert/bert-base-uncased")
+    first.num_labels = 3
+    assert model_config("google-bert/bert-base-uncased").num_labels == BertConfig().num_labels
