@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mgpp import RunError, RunWriter, load_run, load_runs, runs
-from mgpp.runs import METRICS_COLUMNS, summary
+from mgpp.runs import METRICS_COLUMNS, mark_failed, summary
 
 
 def rows(step):
@@ -129,7 +129,32 @@ def test_summary(tmp_path):
             writer.update(final={"accuracy": 0.75, "accuracy_se": 0.01})
     table = summary(load_runs(tmp_path))
     assert table["name"].tolist() == ["a", "b"]
-    assert table.loc[0, ["method", "sparsity", "accuracy"]].tolist() == ["gmp", 0.5, 0.75]
+    assert table.loc[0, ["method", "sparsity", "metric", "score", "score_se"]].tolist() == [
+        "gmp",
+        0.5,
+        "accuracy",
+        0.75,
+        0.01,
+    ]
+
+
+def test_the_score_is_the_metric_that_the_run_names(tmp_path):
+    with RunWriter(tmp_path / "run", {"metric": {"name": "f1", "higher_is_better": True}}) as writer:
+        writer.update(final={"accuracy": 0.75, "f1": 0.5})
+    table = summary(load_runs(tmp_path))
+    assert table.loc[0, ["metric", "score"]].tolist() == ["f1", 0.5]
+    assert np.isnan(table.loc[0, "score_se"])
+
+
+def test_a_run_that_was_killed_is_marked_and_keeps_its_log(tmp_path):
+    writer = RunWriter(tmp_path / "run", {"recipe": {"method": "l2"}})
+    writer.metrics({"step": 0})
+    writer._metrics.close()  # as the system does for a process that is killed
+    for words in ("killed by signal 9", "other words"):
+        mark_failed(tmp_path / "run", words, {"recipe": {"method": "never used"}})
+        run = load_run(tmp_path / "run")
+        assert (run.status, run.info["error"], run.method) == ("failed", "killed by signal 9", "l2")
+    assert len(run.metrics) == 1
 
 
 def test_unknown_frames_are_refused(tmp_path):

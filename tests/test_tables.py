@@ -6,10 +6,11 @@ from mgpp.analysis.tables import (
     TABLES,
     between_markers,
     explorer_markdown,
+    finished,
     paired_differences,
     paired_markdown,
-    results,
     results_markdown,
+    tuning_markdown,
     write_tables,
 )
 from mgpp.runs import Run
@@ -21,16 +22,6 @@ def fake(method, seed, accuracy, sparsity=0.9):
     recipe = {"method": method, "seed": seed, "sparsity": {"final": sparsity}}
     info = {"status": "finished", "recipe": recipe, "final": {"accuracy": accuracy, "accuracy_se": 0.01}}
     return Run(Path(f"{method}-{seed}"), info)
-
-
-def test_means_and_standard_errors_by_hand():
-    table = results([fake("l2", 0, 0.8), fake("l2", 1, 0.7), fake("mgpp", 0, 0.9), fake("dense", 0, 0.95)])
-    assert table["method"].tolist() == ["dense", "mgpp", "l2"]
-    l2 = table[table["method"] == "l2"].iloc[0]
-    assert l2["mean"] == pytest.approx(0.75)
-    assert l2["se"] == pytest.approx(0.05)  # sd 0.0707 / sqrt 2
-    text = results_markdown([fake("l2", 0, 0.8), fake("l2", 1, 0.7)])
-    assert "| 0.9 | L2 | 75.0 ± 5.0 | 2 | 1.0 |" in text
 
 
 def test_differences_are_paired_by_seed():
@@ -45,7 +36,24 @@ def test_differences_are_paired_by_seed():
 
 def test_a_seed_is_not_counted_twice():
     with pytest.raises(ValueError, match="runs l2-0, l2-0 share method, sparsity and seed"):
-        results([fake("l2", 0, 0.8), fake("l2", 0, 0.7)])
+        finished([fake("l2", 0, 0.8), fake("l2", 0, 0.7)])
+    with pytest.raises(ValueError, match="runs l2-0, l2-0 share method, sparsity and seed"):
+        results_markdown([fake("l2", 0, 0.8), fake("l2", 0, 0.7)])
+
+
+def test_trials_of_any_method_are_listed():
+    prior = {"slab_var": 0.1, "lam": 0.5, "initial_lam": None}
+    sections = {"mgpp": {"prior": prior}, "soft-movement": {"soft_movement": {"strength": 2.0, "rule": "x"}}, "gmp": {}}
+    runs = []
+    for method, section in sections.items():
+        recipe = {"method": method, **section}
+        info = {"status": "finished", "recipe": recipe, "examples": {"train": 100}, "wall_seconds": 7.4}
+        runs.append(Run(Path(method), info | {"final": {"validation_accuracy": 0.5}}))
+    assert tuning_markdown(runs).splitlines()[2:] == [
+        "| GMP (no penalty) |  |  | 50.0 | 7 |",
+        "| MGPP | slab_var 0.1, lam 0.5 | 0.1 | 50.0 | 7 |",
+        "| soft movement | strength 2, rule x | 2 | 50.0 | 7 |",
+    ]
 
 
 def test_how_fast_the_explorer_answers_is_a_table():

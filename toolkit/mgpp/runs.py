@@ -128,9 +128,7 @@ class RunWriter:
         self._save_info()
 
     def _save_info(self) -> None:
-        hidden = self.folder / ".run.json.tmp"
-        hidden.write_text(json.dumps(_plain(self.info), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(hidden, self.folder / "run.json")
+        _save_info(self.folder, self.info)
 
     def _join_parts(self) -> None:
         for frame in FRAMES:
@@ -151,6 +149,35 @@ class RunWriter:
             self.update(status="finished", wall_seconds=seconds)
         else:
             self.update(status="failed", wall_seconds=seconds, error=f"{type(error).__name__}: {error}")
+
+
+def _save_info(folder: Path, info: Mapping[str, Any]) -> None:
+    hidden = folder / ".run.json.tmp"
+    hidden.write_text(json.dumps(_plain(info), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(hidden, folder / "run.json")
+
+
+def mark_failed(folder: str | Path, error: str, info: Mapping[str, Any] | None = None) -> None:
+    """Write into run.json that a training ended without saying so, as one does that is killed; its log stays.
+
+    Args:
+        folder: the run's folder; it is made if the training did not come so far.
+        error: why it failed, in words; a run that says so itself keeps its own words.
+        info: what run.json says where there is none yet.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> mark_failed(folder, "killed", {"recipe": {"method": "l2"}})
+        >>> load_run(folder).status, load_run(folder).info["error"], load_run(folder).method
+        ('failed', 'killed', 'l2')
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "run.json").is_file():
+        info = load_run(folder).info
+        error = info.get("error", error)
+    _save_info(folder, {"format": FORMAT_VERSION, **(info or {}), "status": "failed", "error": error})
 
 
 def _plain(value: Any) -> Any:
@@ -247,6 +274,11 @@ class Run:
         return self.info.get("final", {})
 
     @property
+    def metric(self) -> str:
+        """The name of the metric that decides, a key of `final`; runs that name none were of accuracy."""
+        return self.info.get("metric", {}).get("name", "accuracy")
+
+    @property
     def checkpoint(self) -> Path:
         """Folder of the pruned model, for `from_pretrained`; it may not exist, since git does not keep it."""
         return self.folder / "checkpoints" / "final"
@@ -340,8 +372,8 @@ def load_runs(folder: str | Path) -> list[Run]:
 
 
 def summary(runs: list[Run]) -> pd.DataFrame:
-    """One row a run: name, status, method, sparsity, seed, accuracy, its standard error, seconds."""
-    columns = ["name", "status", "method", "sparsity", "seed", "accuracy", "accuracy_se", "seconds"]
+    """One row a run: name, status, method, sparsity, seed, metric, score (the metric's value), score_se, seconds."""
+    columns = ["name", "status", "method", "sparsity", "seed", "metric", "score", "score_se", "seconds"]
     rows = [
         (
             run.name,
@@ -349,10 +381,11 @@ def summary(runs: list[Run]) -> pd.DataFrame:
             run.method,
             run.sparsity,
             run.seed,
-            run.final.get("accuracy"),
-            run.final.get("accuracy_se"),
+            run.metric,
+            run.final.get(run.metric),
+            run.final.get(f"{run.metric}_se"),
             run.info.get("wall_seconds"),
         )
         for run in runs
     ]
-    return pd.DataFrame(rows, columns=columns).astype({"accuracy": float, "accuracy_se": float, "seconds": float})
+    return pd.DataFrame(rows, columns=columns).astype({"score": float, "score_se": float, "seconds": float})

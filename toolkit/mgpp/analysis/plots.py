@@ -204,7 +204,20 @@ def run_label(run: Run) -> str:
 
 METRIC_NAMES = {"eval_accuracy": "accuracy on the validation set", "mask_churn": "mask churn", "lam": "λ"}
 UNBOUNDED = {"loss", "eval_accuracy", "eval_loss"}  # a y axis from 0 would hide what changes
-METHOD_NAMES = {"mgpp": "MGPP", "l2": "L2", "l1": "L1", "gmp": "GMP (no penalty)", "dense": "dense"}
+METHOD_NAMES = {  # in the order of tables and legends
+    "dense": "dense",
+    "mgpp": "MGPP",
+    "l2": "L2",
+    "l1": "L1",
+    "gmp": "GMP (no penalty)",
+    "gmp-star": "GMP*",
+    "l0": "L0",
+    "movement": "movement",
+    "soft-movement": "soft movement",
+    "platon": "PLATON",
+    "platon-frozen": "PLATON, mask frozen",
+    "transfer": "transfer",
+}
 
 
 def _look(run: Run) -> dict[str, Any]:

@@ -19,10 +19,38 @@ BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
 )
 SPIKE, SLAB = BLUE, ORANGE
 PRIOR_THRESHOLD, PRUNING_THRESHOLD = GREEN, PURPLE
-METHOD_COLORS = {"mgpp": BLUE, "l2": VERMILION, "l1": ORANGE, "gmp": "#767676", "dense": BLACK}
+GREY, DARK_GREY = "#767676", "#3A3A3A"
+METHOD_COLORS = {  # relatives share a colour; no two methods share a line or a marker
+    "mgpp": BLUE,
+    "l2": VERMILION,
+    "l1": ORANGE,
+    "gmp": GREY,
+    "gmp-star": GREY,
+    "l0": SKY,
+    "movement": GREEN,
+    "soft-movement": GREEN,
+    "platon": PURPLE,
+    "platon-frozen": PURPLE,
+    "dense": BLACK,
+    "transfer": DARK_GREY,
+}
 _DASH_DOT_DOT = (0, (5, 1.2, 1, 1.2, 1, 1.2))
-METHOD_LINES: dict[str, Any] = {"mgpp": "-", "l2": "--", "l1": "-.", "gmp": ":", "dense": _DASH_DOT_DOT}
-PENALTY_COLORS = {"MGP": BLUE, "L2": VERMILION, "L1": ORANGE, "L0": BLACK, "no penalty": "#767676"}
+METHOD_LINES: dict[str, Any] = {
+    "mgpp": "-",
+    "l2": "--",
+    "l1": "-.",
+    "gmp": ":",
+    "gmp-star": (0, (1, 3)),
+    "l0": (0, (8, 1.5)),
+    "movement": (0, (4, 1, 1, 1)),
+    "soft-movement": (0, (4, 1, 1, 1, 1, 1, 1, 1)),
+    "platon": (0, (2, 1)),
+    "platon-frozen": (0, (2, 3)),
+    "dense": _DASH_DOT_DOT,
+    "transfer": (0, (8, 1.5, 2, 1.5)),
+}
+METHOD_MARKERS = dict(zip(METHOD_COLORS, "osD^v*PXhd_<", strict=True))
+PENALTY_COLORS = {"MGP": BLUE, "L2": VERMILION, "L1": ORANGE, "L0": BLACK, "no penalty": GREY}
 PENALTY_LINES = {"MGP": "-", "L2": "--", "L1": "-.", "L0": ":", "no penalty": ":"}
 
 _RC: dict[Any, Any] = {

@@ -8,68 +8,26 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from mgpp.analysis.comparison import comparison_frame, main_experiment, paired_to, scored
+from mgpp.analysis.comparison_table import results_markdown
 from mgpp.analysis.plots import METHOD_NAMES
-from mgpp.runs import Run, load_runs, summary
+from mgpp.runs import Run, load_runs
 
 
 def finished(runs: Iterable[Run]) -> pd.DataFrame:
-    """The summary of the finished runs.
-
-    Raises:
-        ValueError: if two share method, sparsity and seed, since averaging them would count a seed twice.
-    """
-    table = summary([run for run in runs if run.status == "finished"])
-    twice = table[table.duplicated(["method", "sparsity", "seed"], keep=False)]
-    if len(twice):
-        raise ValueError(f"runs {', '.join(twice['name'])} share method, sparsity and seed; move all but one away")
-    return table
-
-
-def results(runs: Iterable[Run]) -> pd.DataFrame:
-    """Accuracy on the test set by method and sparsity: mean and its standard error over seeds.
-
-    The standard error is sd/√seeds with one seed's missing; `binomial_se` is that of a single run on the test set.
-    """
-    table = finished(runs)
-    groups = table.groupby(["sparsity", "method"], as_index=False)
-    rows = groups.agg(
-        mean=("accuracy", "mean"),
-        se=("accuracy", lambda values: values.std(ddof=1) / np.sqrt(len(values))),
-        binomial_se=("accuracy_se", "mean"),
-        seeds=("seed", "count"),
-    )
-    order = rows["method"].map(list(METHOD_NAMES).index)
-    return rows.assign(order=order).sort_values(["sparsity", "order"], ignore_index=True).drop(columns="order")
-
-
-def results_markdown(runs: Iterable[Run]) -> str:
-    """The table of `results`, in percent."""
-    lines = ["| sparsity | method | accuracy, % | seeds | standard error of one run |", "|---|---|---|---|---|"]
-    for row in results(runs).itertuples():
-        spread = "" if row.seeds == 1 else f" ± {row.se:.1%}".rstrip("%")
-        mean, binomial = f"{row.mean:.1%}".rstrip("%"), f"{row.binomial_se:.1%}".rstrip("%")
-        name = METHOD_NAMES[str(row.method)]
-        lines.append(f"| {row.sparsity:g} | {name} | {mean}{spread} | {row.seeds} | {binomial} |")
-    return "\n".join(lines)
+    """The rows of `comparison_frame` of the finished runs, refusing what can't be compared as `scored` does."""
+    return scored(comparison_frame(runs))
 
 
 def paired_differences(runs: Iterable[Run], method: str = "mgpp") -> pd.DataFrame:
     """How far `method` lies above each rival, paired by seed: mean and standard error where there are several seeds.
 
     Returns:
-        Columns sparsity, rival, mean, se (both as shares, not percent), seeds.
+        Columns sparsity, rival, mean, se (both as shares, not percent), seeds. `paired_to` gives intervals, too.
     """
-    table = finished(runs)
-    wide = table.pivot_table(index=["sparsity", "seed"], columns="method", values="accuracy")
-    if method not in wide:
-        return pd.DataFrame(columns=["sparsity", "rival", "mean", "se", "seeds"])
-    above = -wide.drop(columns=method).sub(wide[method], axis=0)
-    long = above.melt(ignore_index=False, var_name="rival", value_name="above").dropna().reset_index()
-    groups = long.groupby(["sparsity", "rival"], as_index=False)["above"]
-    found = groups.agg(mean="mean", se=lambda values: values.std(ddof=1) / np.sqrt(len(values)), seeds="count")
+    found = paired_to(comparison_frame(runs), method)[["sparsity", "rival", "mean", "se", "seeds"]]
     return found[found["seeds"] > 1].reset_index(drop=True)
 
 
@@ -87,13 +45,18 @@ def tuning_markdown(runs: Iterable[Run]) -> str:
     """The trials that chose the settings: what was tried, and the accuracy on the validation set that decided."""
     lines = ["| method | settings | 1/(nσ1²) or strength | validation accuracy, % | seconds |", "|---|---|---|---|---|"]
     for run in sorted(runs, key=lambda run: (run.method, run.name)):
-        settings = run.recipe["prior"] if run.method == "mgpp" else run.recipe[run.method]
-        n = run.info["examples"]["train"]
-        strength = 1 / (n * settings["slab_var"]) if run.method == "mgpp" else settings["strength"]
-        words = ", ".join(f"{key} {value:g}" for key, value in settings.items() if value is not None)
-        found = f"{run.final['validation_accuracy']:.1%}".rstrip("%") if run.final else run.status
-        seconds = f"{run.info.get('wall_seconds', float('nan')):.0f}"
-        lines.append(f"| {METHOD_NAMES[run.method]} | {words} | {strength:.2g} | {found} | {seconds} |")
+        settings = run.recipe.get("prior" if run.method == "mgpp" else run.method.replace("-", "_"), {})
+        strength = settings.get("strength")
+        if run.method == "mgpp":
+            strength = 1 / (run.info["examples"]["train"] * settings["slab_var"])
+        words = ", ".join(
+            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in settings.items()
+            if value is not None
+        )
+        cells = [METHOD_NAMES[run.method], words, "" if strength is None else f"{strength:.2g}"]
+        cells.append(f"{run.final['validation_accuracy']:.1%}".rstrip("%") if run.final else run.status)
+        lines.append(f"| {' | '.join(cells)} | {run.info.get('wall_seconds', float('nan')):.0f} |")
     return "\n".join(lines)
 
 
@@ -153,8 +116,11 @@ def _each(folder: Path, markdown: Callable[[Mapping[str, Any]], str]) -> str:
 
 # name of the markers: the file that holds them, and what renders the table, given the repository's root
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
-    "results": ("README.md", lambda root: results_markdown(load_runs(root / "data/runs"))),
-    "paired": ("README.md", lambda root: paired_markdown(load_runs(root / "data/runs"))),
+    "results": (
+        "README.md",
+        lambda root: results_markdown(load_runs(root / "data/runs"), load_runs(root / "data/tuning")),
+    ),
+    "paired": ("README.md", lambda root: paired_markdown(main_experiment(load_runs(root / "data/runs")))),
     "benchmarks": ("README.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
     "explorer": ("README.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),

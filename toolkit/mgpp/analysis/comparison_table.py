@@ -1,0 +1,93 @@
+"""The table of a comparison in Markdown: a row for each sparsity and method, and below it what its numbers mean."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mgpp.analysis.comparison import comparison_frame, comparison_summary, paired_to, unit
+from mgpp.analysis.plots import METHOD_NAMES
+from mgpp.runs import Run
+
+REFERENCE = "mgpp"
+
+
+def results_markdown(runs: Iterable[Run], trials: Iterable[Run] = ()) -> str:
+    """The tables of a folder's comparisons, one for each recipe, each headed by the recipe's name if there are more.
+
+    Args:
+        runs: finished and failed ones; those that did not finish are counted in the column of the seeds.
+        trials: the runs that chose the settings of the methods, counted in the last column.
+
+    Raises:
+        ValueError: as `mgpp.analysis.comparison.scored` does.
+    """
+    frame = comparison_frame(runs, trials)
+    if frame.empty:
+        return "\n".join(_head("accuracy", True))
+    names = frame["recipe"].value_counts().index
+    parts = {name: experiment_markdown(frame[frame["recipe"] == name]) for name in names}
+    return "\n\n".join(text if len(parts) == 1 else f"**{name}**\n\n{text}" for name, text in parts.items())
+
+
+def experiment_markdown(frame: pd.DataFrame) -> str:
+    """The table of one recipe's runs, from their `comparison_frame`."""
+    pairs = paired_to(frame, REFERENCE)
+    joined = comparison_summary(frame).merge(
+        pairs.rename(columns={"rival": "method"}), "left", ["sparsity", "method"], suffixes=("", "_ahead")
+    )
+    order = joined["method"].map(list(METHOD_NAMES).index)
+    joined = joined.assign(order=order).sort_values(["sparsity", "order"], ignore_index=True)
+    metric, higher = frame["metric"].iloc[0], bool(frame["higher_is_better"].iloc[0])
+    scale, _ = unit(metric)
+    rows = [f"| {' | '.join(_cells(row, scale))} |" for row in joined.to_dict("records")]
+    return "\n".join([*_head(metric, higher), *rows, "", *_notes(pairs)])
+
+
+def _head(metric: str, higher_is_better: bool) -> list[str]:
+    score = unit(metric)[1] + ("" if higher_is_better else " (lower is better)")
+    ahead = f"{METHOD_NAMES[REFERENCE]} minus this"
+    columns = ["sparsity", "method", score, "seeds", "standard error of one run", ahead]
+    columns += ["95%, Student's t", "95%, bootstrap", "steps", "trials"]
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+
+
+def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
+    several = row["seeds_ahead"] > 1
+    error, mark = (row["se_ahead"], "") if several else (row["test_se"], " †")
+    ahead = "" if np.isnan(row["mean_ahead"]) else f"{scale * row['mean_ahead']:+.1f}{_spread(error, scale)}{mark}"
+    return [
+        f"{row['sparsity']:g}",
+        METHOD_NAMES[row["method"]],
+        "–" if np.isnan(row["mean"]) else f"{scale * row['mean']:.1f}{_spread(row['se'], scale)}",
+        f"{row['seeds']}" + (f" ({row['failed']} failed)" if row["failed"] else ""),
+        "" if np.isnan(row["score_se"]) else f"{scale * row['score_se']:.1f}",
+        ahead + (" ‡" if row["mixed_precision"] > 0 else ""),
+        f"{scale * row['t_low']:+.1f} to {scale * row['t_high']:+.1f}" if several else "",
+        f"{scale * row['bootstrap_low']:+.1f} to {scale * row['bootstrap_high']:+.1f}" if several else "",
+        "–" if pd.isna(row["steps"]) else f"{row['steps']}",
+        f"{row['trials']}",
+    ]
+
+
+def _spread(error: float, scale: float) -> str:
+    return "" if np.isnan(error) else f" ± {scale * error:.1f}"
+
+
+def _notes(pairs: pd.DataFrame) -> list[str]:
+    """What the columns mean, as far as the table has them."""
+    notes = ["± is one standard error over seeds, and of a difference the standard error over pairs of one seed."]
+    if (pairs["seeds"] > 1).any():
+        notes.append(
+            "With three seeds the bootstrap's interval is the range of the differences and too narrow (it misses one "
+            "time in four); read Student's."
+        )
+    if (pairs["seeds"] == 1).any():
+        notes.append("† One pair: ± is what the test set alone gives, two runs on it taken as independent.")
+    if (pairs["mixed_precision"] > 0).any():
+        notes.append("‡ In some pairs the two runs were computed in different precisions.")
+    if len(pairs):
+        notes.append("No interval is corrected for the number of comparisons.")
+    notes.append("Steps are optimizer updates; trials chose a method's settings.")
+    return [" ".join(notes)]
