@@ -1,16 +1,16 @@
-"""Text classification: tokenized sets, the head, and accuracy with its standard error."""
+"""Classification of texts or pairs of texts, and regression: tokenized sets, the head, and the metrics."""
 
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, PreTrainedModel
 
-EVALUATION_BATCH = 128
+from mgpp.training.tasks.evaluation import batches_by_length, evaluating
+from mgpp.training.tasks.metrics import scores
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,27 @@ class TextClassification:
 
     Attributes:
         tokenizer: of the model.
-        labels: names of the classes.
-        splits: "train", "validation" and "test", with columns input_ids, attention_mask and labels.
-        data_sha256: hash of the file that the data came from.
+        labels: names of the classes; none for regression.
+        splits: "train", "validation" and, where its labels are known, "test", with columns input_ids, attention_mask
+            and labels.
+        data_sha256: hash of the data.
+        metrics: names in `metrics.METRICS`; the first one decides.
+        companions: split -> suffix -> another split that is evaluated with it, its metrics under names with the suffix.
     """
+
+    higher_is_better: ClassVar[bool] = True
 
     tokenizer: Any
     labels: tuple[str, ...]
     splits: Mapping[str, Dataset] = field(repr=False)
     data_sha256: str
+    metrics: tuple[str, ...] = ("accuracy",)
+    companions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides."""
+        return self.metrics[0]
 
     @property
     def collate(self) -> DataCollatorWithPadding:
@@ -35,33 +47,48 @@ class TextClassification:
         return DataCollatorWithPadding(self.tokenizer)
 
     def load_model(self, source: str) -> PreTrainedModel:
-        """The pretrained encoder with a fresh classification head, drawn from torch's random state."""
-        names = dict(enumerate(self.labels))
-        return AutoModelForSequenceClassification.from_pretrained(
-            source, num_labels=len(names), id2label=names, label2id={label: i for i, label in names.items()}
-        )
+        """The pretrained encoder in float32 with a fresh head, drawn from torch's random state."""
+        if not self.labels:
+            head: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"}
+        else:
+            names = dict(enumerate(self.labels))
+            head = {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+        return AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, **head)
 
     def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
-        """Accuracy on a split, its binomial standard error sqrt(a(1-a)/n), mean loss, and n.
+        """The metrics on a split, standard errors where they are known, mean loss, and n.
 
         Deterministic: fixed batches in the order of lengths, no dropout, the model's mode restored.
         """
-        was_training = model.training
-        model.eval()
-        correct, loss, data = 0, 0.0, self.splits[split]
-        cast = torch.autocast(model.device.type, torch.bfloat16) if bf16 else nullcontext()
-        with torch.no_grad(), cast:
-            for batch in self._batches(data):
-                batch = batch.to(model.device)
-                output = model(**batch)
-                correct += int((output.logits.argmax(-1) == batch["labels"]).sum())
-                loss += float(output.loss) * len(batch["labels"])
-        model.train(was_training)
-        accuracy = correct / len(data)
-        standard_error = math.sqrt(accuracy * (1 - accuracy) / len(data))
-        return {"accuracy": accuracy, "accuracy_se": standard_error, "loss": loss / len(data), "n": len(data)}
+        with evaluating(model, bf16=bf16):
+            found = self._measure(model, self.splits[split])
+            for suffix, companion in self.companions.get(split, {}).items():
+                measured = self._measure(model, self.splits[companion])
+                found |= {_suffixed(name, suffix): value for name, value in measured.items()}
+        return found
 
-    def _batches(self, data: Dataset) -> Iterator[Any]:
-        order = sorted(range(len(data)), key=lambda i: len(data[i]["input_ids"]))
-        for start in range(0, len(order), EVALUATION_BATCH):
-            yield self.collate([data[i] for i in order[start : start + EVALUATION_BATCH]])
+    def _measure(self, model: PreTrainedModel, data: Dataset) -> dict[str, float]:
+        predictions, labels, loss = [], [], 0.0
+        for rows, batch in batches_by_length(data, self.collate):
+            batch = batch.to(model.device)
+            output = model(**batch)
+            predictions.append(output.logits.argmax(-1) if self.labels else output.logits.float().squeeze(-1))
+            labels.append(batch["labels"])
+            loss += float(output.loss) * len(rows)
+        found = scores(self.metrics, _numpy(labels), _numpy(predictions))
+        return found | {"loss": loss / len(data), "n": len(data)}
+
+
+def _numpy(parts: Sequence[torch.Tensor]) -> np.ndarray:
+    return torch.cat(list(parts)).cpu().numpy()
+
+
+def _suffixed(name: str, suffix: str) -> str:
+    """The suffix after the metric's name, before that of its standard error.
+
+    Example:
+        >>> _suffixed("accuracy", "mismatched"), _suffixed("accuracy_se", "mismatched")
+        ('accuracy_mismatched', 'accuracy_mismatched_se')
+    """
+    metric = name.removesuffix("_se")
+    return f"{metric}_{suffix}{name[len(metric) :]}"
