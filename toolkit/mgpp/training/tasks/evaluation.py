@@ -23,13 +23,13 @@ def evaluating(model: PreTrainedModel, *, bf16: bool) -> Iterator[None]:
         model.train(was_training)
 
 
-def batches_by_length(data: Dataset, collate: Callable[[list[Any]], Any]) -> Iterator[tuple[list[int], Any]]:
-    """Rows in the order of their lengths: the numbers of a batch's rows, and the batch.
+def batches_by_length(data: Dataset, collate: Callable[[list[Any]], Any]) -> Iterator[tuple[list[Any], Any]]:
+    """A split in the order of its rows' lengths: the rows of a batch, and the batch.
 
     The shortest come first and equal ones in their order, so that the batches are always the same and little is padded.
     """
     lengths = [len(tokens) for tokens in data["input_ids"][:]]
     order = sorted(range(len(data)), key=lengths.__getitem__)
     for start in range(0, len(order), EVALUATION_BATCH):
-        rows = order[start : start + EVALUATION_BATCH]
-        yield rows, collate([data[row] for row in rows])
+        rows = [data[row] for row in order[start : start + EVALUATION_BATCH]]
+        yield rows, collate(rows)
