@@ -222,14 +222,13 @@ def tune(problem: Problem, method: str, out: Path) -> Variances:
     return min(losses, key=lambda variances: losses[variances])
 
 
-def simulate_all(problems: Mapping[str, Problem], out: Path, *, seeds: Iterable[int] = SEEDS) -> None:
+def simulate_all(problems: Mapping[str, Problem], out: Path) -> None:
     """Tune MGPP and L2, four trials each, then run all three methods at every n; the command's work."""
-    seeds = tuple(seeds)
     for problem in problems.values():
         chosen = {method: tune(problem, method, out) for method in TRIALS}
         for n in problem.sizes:
             for method, variances in {**chosen, "gmp": None}.items():
-                run = simulate(problem, method, variances, out / f"{problem.name}-{method}-n{n:05d}", n=n, seeds=seeds)
+                run = simulate(problem, method, variances, out / f"{problem.name}-{method}-n{n:05d}", n=n, seeds=SEEDS)
                 measures = ", ".join(f"{name} {value:.3f}" for name, value in run.final.items())
                 click.echo(f"{run.name}: {measures}")
 

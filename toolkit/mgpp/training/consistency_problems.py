@@ -34,7 +34,6 @@ class Problem(ABC):
 
     Attributes:
         name: in folders and tables.
-        label: in figures.
         least: the importance above which an input counts as selected.
         inputs: how many there are.
         true: which of them matter, counted from 0.
@@ -44,7 +43,6 @@ class Problem(ABC):
     """
 
     name: ClassVar[str]
-    label: ClassVar[str]
     least: ClassVar[float]
     inputs: int
     true: tuple[int, ...]
@@ -114,7 +112,6 @@ class Teacher(Problem):
     """
 
     name: ClassVar[str] = "teacher"
-    label: ClassVar[str] = "sparse teacher, 5 of 1,000 variables"
     least: ClassVar[float] = 0.0
     hidden: int = 16
 
@@ -187,7 +184,6 @@ class Positions(Problem):
     """
 
     name: ClassVar[str] = "positions"
-    label: ClassVar[str] = "transformer, 3 of 16 positions"
     least: ClassVar[float] = 0.01
     vocabulary: int = 8
     hidden: int = 32
