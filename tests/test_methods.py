@@ -1,25 +1,27 @@
+from dataclasses import replace
+
 import pytest
 
-from mgpp import L1, L2, AnnealedPrior, MixtureGaussianPrior, NoPenalty, load_recipe
+from mgpp import L1, L2, AnnealedPrior, CubicSparsity, MixtureGaussianPrior, NoPenalty, load_recipe
 from mgpp.pruning.methods import METHODS
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_built_from_a_recipe(name):
     recipe = load_recipe("reviews", method=name)
-    penalty = METHODS[name].build(recipe.section(), 10, 20)
-    expected = {"mgpp": MixtureGaussianPrior, "l2": L2, "l1": L1, "gmp": NoPenalty, "dense": NoPenalty}[name]
+    penalty = recipe.method_settings().penalty(CubicSparsity(0.0, 0.5, 10, 20))
+    expected = {"mgpp": MixtureGaussianPrior, "l2": L2, "l1": L1}.get(name, NoPenalty)
     assert type(penalty.at(15)) is expected
 
 
 def test_annealing_is_a_choice():
-    settings = {"lam": 1e-6, "spike_var": 1e-7, "slab_var": 0.1, "initial_lam": None}
-    assert METHODS["mgpp"].build(settings, 0, 1) == MixtureGaussianPrior(1e-6, 1e-7, 0.1)
-    annealed = METHODS["mgpp"].build(settings | {"initial_lam": 0.1}, 5, 10)
+    constant = METHODS["mgpp"](lam=1e-6, spike_var=1e-7, slab_var=0.1, initial_lam=None)
+    assert constant.penalty(CubicSparsity(0.0, 0.5, 0, 1)) == MixtureGaussianPrior(1e-6, 1e-7, 0.1)
+    annealed = replace(constant, initial_lam=0.1).penalty(CubicSparsity(0.0, 0.5, 5, 10))
     assert isinstance(annealed, AnnealedPrior)
     assert (annealed.at(5).lam, annealed.at(10).lam) == (0.1, 1e-6)
 
 
 def test_strengths_arrive():
     recipe = load_recipe("reviews", method="l2", **{"l2.strength": 0.25})
-    assert METHODS["l2"].build(recipe.section(), 0, 1) == L2(0.25)
+    assert recipe.method_settings().penalty(CubicSparsity(0.0, 0.5, 0, 1)) == L2(0.25)

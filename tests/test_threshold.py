@@ -72,8 +72,8 @@ def test_little_memory_and_bad_guesses_change_nothing(name, share, wrong, tiny_m
 
 
 def count_passes(monkeypatch):
-    passes, scan = [], threshold_module._scan
-    monkeypatch.setattr(threshold_module, "_scan", lambda *args: passes.append(1) or scan(*args))
+    passes, between = [], threshold_module._Scan.between
+    monkeypatch.setattr(threshold_module._Scan, "between", lambda *args: passes.append(1) or between(*args))
     return passes
 
 

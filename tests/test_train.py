@@ -6,9 +6,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
 from mgpp import Pruner, PruningCallback, RecipeError, RunError, load_recipe, load_run, prunable_weights, train
-from mgpp.pruning.methods import METHODS
 from mgpp.training.packages import MINILM, PackagedFile, PackagedFileError
 from mgpp.training.tasks import reviews
+from mgpp.training.tasks.base import TaskSettings
 from mgpp.training.train import count_steps, load_task, training_arguments
 
 
@@ -44,7 +44,8 @@ def test_the_checkpoint_is_as_sparse_and_as_accurate_as_logged(tiny_run, tiny_re
     model = AutoModelForSequenceClassification.from_pretrained(tiny_run.checkpoint)
     zeros = sum(int((weight == 0).sum()) for weight in prunable_weights(model).values())
     assert zeros == tiny_run.final["zeros"] == round(0.9 * tiny_run.info["targets"]["count"])
-    task = reviews.load(AutoTokenizer.from_pretrained(tiny_run.checkpoint), tiny_recipe.max_length)
+    settings = TaskSettings(tiny_recipe.max_length)
+    task = reviews.load(AutoTokenizer.from_pretrained(tiny_run.checkpoint), settings)
     assert task.evaluate(model, "test")["accuracy"] == tiny_run.final["accuracy"]
 
 
@@ -68,7 +69,7 @@ def test_observing_changes_no_bit_of_the_training(tiny_run, tiny_recipe, tmp_pat
     set_seed(tiny_recipe.seed)
     model = task.load_model(tiny_recipe.model)
     schedule = tiny_recipe.schedule(30)
-    penalty = METHODS["mgpp"].build(tiny_recipe.section(), schedule.begin_step, schedule.end_step)
+    penalty = tiny_recipe.method_settings().penalty(schedule)
     n = len(task.splits["train"])
     pruner = Pruner(prunable_weights(model), sparsity=schedule, penalty=penalty, n_train=n, interval=10)
     Trainer(

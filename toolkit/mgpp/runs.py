@@ -77,6 +77,7 @@ class RunWriter:
         folder: the run's folder; it must not exist yet, or be empty.
         info: what is known at the start, anything JSON can hold.
         replace: delete the run that the folder holds, instead of refusing.
+        resume_at: go on with the run that the folder holds, at this step; rows of it and of later steps are removed.
 
     Raises:
         RunError: if the folder holds another run or other files.
@@ -90,16 +91,39 @@ class RunWriter:
         ('finished', [0.7])
     """
 
-    def __init__(self, folder: str | Path, info: Mapping[str, Any] | None = None, *, replace: bool = False):
+    def __init__(
+        self,
+        folder: str | Path,
+        info: Mapping[str, Any] | None = None,
+        *,
+        replace: bool = False,
+        resume_at: int | None = None,
+    ):
         self.folder = Path(folder)
-        check_folder(self.folder, replace=replace)
-        if self.folder.exists() and replace:
-            shutil.rmtree(self.folder.resolve())
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if resume_at is None:
+            check_folder(self.folder, replace=replace)
+            if self.folder.exists() and replace:
+                shutil.rmtree(self.folder.resolve())
+            self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            info = {**(info or {}), "resumed_at": [*load_run(folder).info.get("resumed_at", []), resume_at]}
+            self._cut_off(resume_at)
         self.info: dict[str, Any] = {"format": FORMAT_VERSION, "status": "running", **(info or {})}
         self._started = time.monotonic()
         self._save_info()
         self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+
+    def _cut_off(self, step: int) -> None:
+        """Remove what was logged of a step and of those after it."""
+        path = self.folder / "metrics.jsonl"
+        rows = [row for row in (_read_rows(path) if path.exists() else []) if row["step"] < step]
+        hidden = self.folder / ".metrics.jsonl.tmp"
+        hidden.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        os.replace(hidden, path)
+        for frame in FRAMES:
+            for part in _parts(self.folder / f"{frame}.parquet"):
+                if _span(part)[0] >= step:
+                    part.unlink()
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         """Append one row and flush it; it must hold `step`. Values that are not finite are written as null."""
@@ -261,6 +285,8 @@ class Run:
         """The final sparsity that the recipe asks for."""
         settings = self.recipe.get("sparsity")
         final = settings.get("final", float("nan")) if isinstance(settings, dict) else float("nan")
+        if self.method == "transfer":  # the mask's own
+            final = self.final.get("sparsity", float("nan"))
         return 0.0 if self.method == "dense" else final
 
     @property

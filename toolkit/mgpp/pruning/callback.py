@@ -1,11 +1,15 @@
 """The Pruner inside `transformers.Trainer`."""
 
+from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgpp.pruning.observer import Observer, Writer
 from mgpp.pruning.pruner import Pruner
+
+STATE_FILE = "pruner.safetensors"
 
 
 class PruningCallback(TrainerCallback):
@@ -14,6 +18,9 @@ class PruningCallback(TrainerCallback):
     The Trainer accumulates, unscales and clips the data gradient; then `on_pre_optimizer_step` adds the penalty, once
     an optimizer update; then `on_optimizer_step` prunes. Steps are counted by the Trainer's clock, so an update that
     fp16 loss scaling skips still counts and the schedule reaches its end.
+
+    Beside each of the Trainer's checkpoints it saves what the Pruner remembers. To go on from one, call
+    `mgpp.pruning.callback.restore(pruner, folder)` and then `trainer.train(resume_from_checkpoint=folder)`.
 
     On logged steps the Trainer is asked for its loss, so it logs there too, to the console and to `report_to`. If you
     accumulate gradients, see that the Trainer averages them: it does not for a model whose forward takes **kwargs and
@@ -46,10 +53,22 @@ class PruningCallback(TrainerCallback):
         if state.global_step > begin and self.pruner.event is None:
             raise ValueError(
                 f"the training goes on at step {state.global_step}, after pruning began at step {begin}, without its "
-                "masks; call pruner.load_state_dict first with the state_dict that was saved beside the checkpoint"
+                "masks; call mgpp.pruning.callback.restore(pruner, checkpoint) first"
             )
         if self.observer is not None:
             self.observer.writer.update(steps={"total": state.max_steps, "begin": begin, "end": end})
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Draw the step's gates, where the method has some."""
+        self.pruner.begin_step(state.global_step)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save the Pruner's state in the Trainer's checkpoint."""
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        tensors = {key: value.contiguous() for key, value in self.pruner.state_dict().items()}
+        save_file(tensors, folder / STATE_FILE)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -83,6 +102,16 @@ class PruningCallback(TrainerCallback):
         """Complete the row with the Trainer's loss and learning rate, and write it."""
         if self.observer is not None and self.observer.is_pending:
             self.observer.write(logs or {})
+
+
+def restore(pruner: Pruner, checkpoint: str | Path) -> None:
+    """Give a Pruner the state that the callback saved in a checkpoint.
+
+    Raises:
+        FileNotFoundError: if the checkpoint holds none.
+        ValueError: if it belongs to another model or method.
+    """
+    pruner.load_state_dict(load_file(Path(checkpoint) / STATE_FILE))
 
 
 def unscale_(optimizer: Any) -> None:

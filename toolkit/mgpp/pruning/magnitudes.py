@@ -1,4 +1,4 @@
-"""Magnitudes of many tensors, a chunk at a time, in memory that is made once."""
+"""What is ranked of many tensors, their magnitudes or given ranks, a chunk at a time, in memory that is made once."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -14,7 +14,7 @@ def working_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
 
 
 class Magnitudes:
-    """Walks over tensors and compares their magnitudes.
+    """Walks over tensors and compares their magnitudes, or the ranks that are given in their place.
 
     Use what came of one chunk before taking the next: both lie in the same memory. Comparisons give 1.0 or 0.0, since
     processors write floats several times faster than bools.
@@ -25,15 +25,20 @@ class Magnitudes:
         [('w', tensor([1., 0.]))]
     """
 
-    def __init__(self, weights: Mapping[str, Tensor]):
-        self.weights, self.dtype = weights, working_dtype(weights)
+    def __init__(self, weights: Mapping[str, Tensor], ranks: Mapping[str, Tensor] | None = None):
+        self.weights, self.ranks = weights, ranks
+        self.dtype = working_dtype(weights if ranks is None else ranks)
         self._buffers = Buffers()
 
     def __iter__(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """The tensor's name, a part of the tensor (a view), and the part's magnitudes, flat."""
+        """The tensor's name, a part of the tensor (a view), and the part's magnitudes or ranks, flat."""
         for name, weight in self.weights.items():
-            for (part,) in chunks(weight.detach()):
-                yield name, part, self.of(part)
+            if self.ranks is None:
+                for (part,) in chunks(weight.detach()):
+                    yield name, part, self.of(part)
+            else:
+                for part, rank in chunks(weight.detach(), self.ranks[name].detach()):
+                    yield name, part, rank.reshape(-1).to(self.dtype)
 
     def of(self, part: Tensor) -> Tensor:
         """Magnitudes of one part, flat."""

@@ -88,7 +88,13 @@ class Pruned:
 
 @torch.no_grad()
 def prune_(
-    weights: Mapping[str, Tensor], cut: Cut, ties: int, old: Mapping[str, Tensor], *, allow_regrowth: bool = True
+    weights: Mapping[str, Tensor],
+    cut: Cut,
+    ties: int,
+    old: Mapping[str, Tensor],
+    *,
+    allow_regrowth: bool = True,
+    ranks: Mapping[str, Tensor] | None = None,
 ) -> Pruned:
     """Set to 0 what lies below the cut and the first `ties` of what lies at it, in one pass.
 
@@ -101,6 +107,7 @@ def prune_(
         ties: how many of the weights at the threshold go.
         old: packed masks of the event before, or none.
         allow_regrowth: False: what the old masks removed stays removed, apart from the ties counted.
+        ranks: what the cut was found in, where that is not the weights' magnitudes.
 
     Example:
         >>> weights = {"w": torch.tensor([3.0, -1.0, 1.0, 1.0])}
@@ -109,7 +116,7 @@ def prune_(
         (tensor([3., 0., 0., 1.]), tensor([ True, False, False,  True]))
     """
     result = Pruned({name: w.new_empty((w.numel() + 7) // 8, dtype=torch.uint8) for name, w in weights.items()})
-    sizes, buffers = Magnitudes(weights), Buffers()
+    sizes, buffers = Magnitudes(weights, ranks), Buffers()
     goes = torch.le if ties == cut.ties > 0 else torch.lt
     ties = 0 if goes is torch.le else ties
     starts = dict.fromkeys(weights, 0)
@@ -117,7 +124,7 @@ def prune_(
         kept = buffers.like(size, "stays", torch.bool).copy_(sizes.where(goes, size, cut.threshold)).logical_not_()
         if old:
             gone = _section(old[name], starts[name], len(size), buffers).logical_not_()
-            grown = buffers.like(size, "grown", torch.bool).copy_(size).bitwise_and_(gone)
+            grown = buffers.like(size, "grown", torch.bool).copy_(part.reshape(-1)).bitwise_and_(gone)
             result.regrown += int(grown.count_nonzero())
             if not allow_regrowth:
                 kept.masked_fill_(gone, False)

@@ -1,16 +1,22 @@
-"""The Pruner: the one place where penalty, schedule and mask meet a training step."""
+"""The Pruner: the one place where penalty, importance, schedule and mask rule meet a training step."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mgpp.prior.penalties import NoPenalty, Penalty, check_count
 from mgpp.prior.schedules import CubicSparsity
-from mgpp.pruning.masks import apply_, pack, prune_, unpack
+from mgpp.pruning.importance import Importance
+from mgpp.pruning.masks import Pruned, apply_, pack, prune_, unpack
 from mgpp.pruning.threshold import Cut, find_cut
+
+Scope = Literal["global", "matrix"]
+SCOPES = get_args(Scope)
 
 
 class PenaltySchedule(Protocol):
@@ -30,7 +36,8 @@ class PruneEvent:
 
     Attributes:
         step: training step of the event.
-        threshold: the pruning threshold, the k-th smallest magnitude.
+        threshold: the pruning threshold, the k-th smallest magnitude or rank; the largest of the matrices' thresholds
+            where each has its own.
         regrown: share of the weights zeroed at the event before that were nonzero again when this one came.
         churn: mask churn, the share of all weights whose fate differs from the event before.
     """
@@ -42,14 +49,16 @@ class PruneEvent:
 
 
 class Pruner:
-    """Gradual magnitude pruning with a penalty, Zhang, Sun & Liang (2024), algorithm 1.
+    """Gradual pruning: a penalty, what is ranked, a schedule, and a rule for the mask.
 
-    One training step t, counted in optimizer updates from 0:
+    With a `MixtureGaussianPrior`, magnitudes and the defaults it is MGPP, Zhang, Sun & Liang (2024), algorithm 1; other
+    compositions are the methods of `mgpp.pruning.methods`. One training step t, counted in optimizer updates from 0:
 
+        pruner.begin_step(t)        only gates that are drawn anew at every step need it (`HardConcrete`)
         loss.backward()             data gradient: accumulated, unscaled and clipped by the trainer
-        pruner.before_step(t)       t <= t_f: add the penalty's gradient
+        pruner.before_step(t)       t <= t_f: importance reads the gradient; then the penalty's gradient is added
         optimizer.step()
-        pruner.after_step(t)        at a prune event: the k = round(v(t) N) smallest magnitudes become 0, exactly k
+        pruner.after_step(t)        at a prune event: the k = round(v(t) N) lowest become 0, exactly k
                                     from t_f on: the mask is frozen, the same weights become 0 after every step
     Prune events come at t_i, every `interval` steps after it, and at t_f.
 
@@ -57,10 +66,13 @@ class Pruner:
         weights: the targets by name, see `prunable_weights`. They are changed in place.
         sparsity: the schedule v(t) with t_i and t_f.
         penalty: a `Penalty`, or an `AnnealedPrior`; none by default.
+        importance: what is ranked; magnitudes by default.
         n_train: number of training examples, the n of the objective.
         interval: steps between prune events.
         allow_regrowth: MGPP's choice, True: between two prune events zeroed weights may grow again and are judged
             anew at the next. False: what was once removed stays 0.
+        scope: "global", all targets are ranked together; "matrix", each loses the same share, and k in all.
+        freeze: False: from t_f on the lowest k are judged anew after every step, instead of freezing the mask.
         compiled: fuse the penalty's gradient with `torch.compile`, see `Penalty.add_grads_`.
 
     Raises:
@@ -84,30 +96,50 @@ class Pruner:
         sparsity: CubicSparsity,
         n_train: int,
         penalty: PenaltySchedule | None = None,
+        importance: Importance | None = None,
         interval: int = 1,
         allow_regrowth: bool = True,
+        scope: Scope = "global",
+        freeze: bool = True,
         compiled: bool = False,
     ):
         _check_weights(weights)
         _check_schedules(sparsity, penalty)
         self.weights = dict(weights)
-        self.sparsity = sparsity
         self.penalty: PenaltySchedule = penalty or NoPenalty()
         self.n_train = check_count("Pruner", "n_train", n_train, 1)
         self.interval = check_count("Pruner", "interval", interval, 1)
-        self.allow_regrowth = allow_regrowth
+        self.allow_regrowth, self.freeze = allow_regrowth, freeze
         self.compiled = compiled
         if compiled:
             _check_compiler(self.penalty, next(iter(self.weights.values())))
         self.total = sum(weight.numel() for weight in self.weights.values())
+        self.importance = importance or Importance()
+        if self.importance.must_freeze and not freeze:
+            raise ValueError("Pruner: these gates are folded into the weights when the mask is frozen; say freeze=True")
+        self.importance.attach(self.weights)
+        self.sparsity = self.importance.schedule(sparsity)
+        self._groups = _groups(self.weights, scope)
         self.event: PruneEvent | None = None
         self._bits: dict[str, Tensor] = {}  # packed masks; empty before the first prune event
         self._recent: list[tuple[int, float]] = []  # count and threshold of the last two events
 
+    def begin_step(self, step: int) -> None:
+        """Before the forward pass: draw this step's gates, where there are any."""
+        if self._is_ranking(step) and self.importance.begin_step(step):
+            apply_(self.weights, self._bits)
+
     def before_step(self, step: int) -> None:
-        """Add the penalty's gradient once, after backward and clipping, before the optimizer's step."""
-        if step > self.sparsity.end_step:
-            return
+        """Read the loss's gradient and add the penalty's, after backward and clipping, before the optimizer's step."""
+        if self._is_ranking(step):
+            self.importance.observe(step)
+            if self.importance.keeps_weights:  # what is under the mask has no part in the loss
+                gradients = {name: weight.grad for name, weight in self.weights.items() if weight.grad is not None}
+                apply_(gradients, {name: bits for name, bits in self._bits.items() if name in gradients})
+        if step <= self.sparsity.end_step:
+            self._add_penalty_(step)
+
+    def _add_penalty_(self, step: int) -> None:
         penalty = self.penalty.at(step)
         if isinstance(penalty, NoPenalty):
             return
@@ -119,15 +151,28 @@ class Pruner:
 
     def after_step(self, step: int) -> None:
         """Prune if this step ends in a prune event, and keep the mask where it is in force."""
-        is_event = self.sparsity.prunes_at(step, self.interval)
-        if not self.allow_regrowth or (self.phase(step) == "frozen" and not is_event):
+        is_event = self._prunes_at(step)
+        if self._is_ranking(step):
+            self.importance.update(step)
+        stays = self.phase(step) == "frozen" or self.importance.keeps_weights
+        if not self.allow_regrowth or (stays and not is_event):
             apply_(self.weights, self._bits)
         if is_event:
             self._prune_(step)
+        if self.freeze and step == self.sparsity.end_step:
+            self.importance.finish()
+
+    def _prunes_at(self, step: int) -> bool:
+        return self.sparsity.prunes_at(step, self.interval) or (not self.freeze and step >= self.sparsity.end_step)
+
+    def _is_ranking(self, step: int) -> bool:
+        """Whether weights are still judged: until the mask is frozen."""
+        return step <= self.sparsity.end_step or not self.freeze
 
     def phase(self, step: int) -> str:
-        """warmup, pruning or frozen."""
-        return self.sparsity.phase(step)
+        """warmup, pruning or frozen; pruning to the end where the mask is never frozen."""
+        phase = self.sparsity.phase(step)
+        return "pruning" if phase == "frozen" and not self.freeze else phase
 
     def target_sparsity(self, step: int) -> float:
         """The sparsity that the schedule asks for; 0 in the warm-up, where nothing is pruned."""
@@ -154,16 +199,50 @@ class Pruner:
 
     def _prune_(self, step: int) -> None:
         count, removed = self.target_count(step), self._recent[-1][0] if self._recent else 0
-        cut = find_cut(self.weights, count, expected=self._expected_threshold(count)) if count else Cut(0.0, 0, 0)
-        stays = 0 if self.allow_regrowth or cut.threshold > 0 else removed  # zeros that ties do not stand for
-        pruned = prune_(self.weights, cut, count - cut.below - stays, self._bits, allow_regrowth=self.allow_regrowth)
-        regrown = pruned.regrown / removed if removed else 0.0
-        self._bits, self._recent = pruned.masks, [*self._recent, (count, cut.threshold)][-2:]
-        self.event = PruneEvent(step, cut.threshold, regrown, pruned.changed / self.total)
+        ranks = None if self.importance.by_magnitude else self._ranks()
+        shares = zip(self._groups, self._split(count), self._split(removed), strict=True)
+        threshold, changed, regrown = -math.inf, 0, 0
+        bits: dict[str, Tensor] = {}
+        for names, goes, gone in shares:
+            cut, pruned = self._prune_group_(names, goes, gone, ranks)
+            threshold, changed = max(threshold, cut.threshold), changed + pruned.changed
+            regrown, bits = regrown + pruned.regrown, bits | pruned.masks
+        self._bits, self._recent = bits, [*self._recent, (count, threshold)][-2:]
+        self.event = PruneEvent(step, threshold, regrown / removed if removed else 0.0, changed / self.total)
+
+    def _prune_group_(
+        self, names: list[str], count: int, removed: int, ranks: Mapping[str, Tensor] | None
+    ) -> tuple[Cut, Pruned]:
+        """Remove the lowest `count` of the weights with these names, of which `removed` are gone already."""
+        weights, old = ({name: each[name] for name in names if each} for each in (self.weights, self._bits))
+        judged = weights if ranks is None else {name: ranks[name] for name in names}
+        lowest = 0.0 if ranks is None else -math.inf
+        cut = Cut(lowest, 0, 0)
+        if count:
+            cut = find_cut(judged, count, expected=self._expected_threshold(count), by_magnitude=ranks is None)
+        # zeros that ties do not stand for
+        stays = 0 if self.allow_regrowth or cut.threshold > lowest else removed
+        ties = count - cut.below - stays
+        pruned = prune_(
+            weights, cut, ties, old, allow_regrowth=self.allow_regrowth, ranks=None if ranks is None else judged
+        )
+        return cut, pruned
+
+    def _ranks(self) -> dict[str, Tensor]:
+        """What importance ranks; where nothing may regrow, what is removed ranks lowest of all."""
+        ranks = dict(self.importance.ranks())
+        if self.allow_regrowth:
+            return ranks
+        return {name: ranks[name].masked_fill(~mask, -math.inf) for name, mask in self.masks.items()} or ranks
+
+    def _split(self, count: int) -> list[int]:
+        """How many of `count` each group of targets loses: the same share, and `count` in all."""
+        ends = np.cumsum([sum(self.weights[name].numel() for name in names) for names in self._groups])
+        return [int(part) for part in np.diff([round(count * int(end) / self.total) for end in ends], prepend=0)]
 
     def _expected_threshold(self, count: int) -> float | None:
         """The threshold on a straight line through those of the last two events: right within 0.5% almost always."""
-        if len(self._recent) < 2:
+        if len(self._recent) < 2 or len(self._groups) > 1 or not self.importance.by_magnitude:
             return None
         (k0, t0), (k1, t1) = self._recent
         return t1 + (t1 - t0) * (count - k1) / (k1 - k0) if k1 > k0 else t1
@@ -187,8 +266,13 @@ class Pruner:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks (as bool tensors under `mask.<name>`) and the last prune event, enough to go on exactly."""
+        """All tensors that it takes to go on exactly.
+
+        Masks (bool, under `mask.<name>`), the last prune event, and what importance remembers (`importance.<key>`).
+        """
         state: dict[str, Any] = {f"mask.{name}": mask for name, mask in self.masks.items()}
+        if not self._has_frozen():
+            state |= {f"importance.{key}": value for key, value in self.importance.tensors().items()}
         if self.event is not None:
             state["event"] = torch.tensor(
                 [self.event.step, self.event.threshold, self.event.regrown, self.event.churn], dtype=torch.float64
@@ -199,7 +283,7 @@ class Pruner:
         """Restore what `state_dict` gave.
 
         Raises:
-            ValueError: if a mask's name or shape fits no target; nothing is changed then.
+            ValueError: if a mask's name or shape fits no target, or importance remembers something else.
         """
         masks = {key.removeprefix("mask."): value for key, value in state.items() if key.startswith("mask.")}
         if masks and masks.keys() != self.weights.keys():
@@ -215,6 +299,21 @@ class Pruner:
         step, *measures = state["event"].tolist() if "event" in state else (0,)
         self.event = PruneEvent(int(step), *measures) if measures else None
         self._recent = [(self.target_count(self.event.step), self.event.threshold)] if self.event else []
+        if self._has_frozen():
+            self.importance.finish()
+        else:
+            own = "importance."
+            self.importance.load({key.removeprefix(own): state[key] for key in state if key.startswith(own)})
+
+    def _has_frozen(self) -> bool:
+        return self.freeze and self.event is not None and self.event.step >= self.sparsity.end_step
+
+
+def _groups(weights: Mapping[str, Tensor], scope: str) -> list[list[str]]:
+    """The names that are ranked together."""
+    if scope not in SCOPES:
+        raise ValueError(f"Pruner: scope={scope!r} must be one of {', '.join(SCOPES)}")
+    return [list(weights)] if scope == "global" else [[name] for name in weights]
 
 
 def _check_weights(weights: Mapping[str, torch.nn.Parameter]) -> None:

@@ -64,34 +64,38 @@ class Cut:
     ties: int
 
 
-def find_cut(weights: Mapping[str, Tensor], k: int, *, expected: float | None = None) -> Cut:
-    """`magnitude_threshold` with its neighbourhood, see there.
+def find_cut(weights: Mapping[str, Tensor], k: int, *, expected: float | None = None, by_magnitude: bool = True) -> Cut:
+    """`magnitude_threshold` with its neighbourhood, see there; or of the numbers themselves, with their signs.
 
     Example:
         >>> find_cut({"w": torch.tensor([3.0, -1.0, 2.0, -2.0])}, k=2)
         Cut(threshold=2.0, below=1, ties=2)
+        >>> find_cut({"w": torch.tensor([3.0, -1.0, 2.0, -2.0])}, k=2, by_magnitude=False)
+        Cut(threshold=-1.0, below=1, ties=1)
     """
+    scan = _Scan(weights, by_magnitude)
     k, total = operator.index(k), sum(weight.numel() for weight in weights.values())
     if not 1 <= k <= total:
         raise ValueError(f"magnitude_threshold: k={k} must be from 1 to the number of weights, {total}")
     counts = None
     if expected is not None and 0 < expected < math.inf:
-        counts = _scan(weights, expected * (1 - REACH), expected * (1 + REACH))
+        counts = scan.between(expected * (1 - REACH), expected * (1 + REACH))
     if counts is None or not counts.hold(k):
-        counts = _scan(weights, *_bracket(_sample(weights, total), k / total))
-    return _close_in(weights, counts, k)
+        counts = scan.between(*_bracket(_sample(weights, total, by_magnitude), k / total, scan.floor, math.inf))
+    return _close_in(scan, counts, k)
 
 
-def _sample(weights: Mapping[str, Tensor], total: int) -> np.ndarray:
+def _sample(weights: Mapping[str, Tensor], total: int, by_magnitude: bool) -> np.ndarray:
     """Every so-many-th magnitude, sorted; an odd stride does not fall in step with the rows."""
     stride = (total // min(max(total >> 8, SMALLEST_SAMPLE), LARGEST_SAMPLE)) | 1
     dtype = working_dtype(weights)
     parts = [part.reshape(-1)[::stride].to("cpu", dtype) for w in weights.values() for (part,) in chunks(w.detach())]
-    sample = torch.cat(parts).abs_()
+    sample = torch.cat(parts)
+    sample = sample.abs_() if by_magnitude else sample
     return np.sort(sample[~sample.isnan()].numpy())
 
 
-def _bracket(sample: np.ndarray, share: float, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
+def _bracket(sample: np.ndarray, share: float, low: float, high: float) -> tuple[float, float]:
     """Two magnitudes of a sorted sample between which its quantile `share` most likely lies; at its ends low, high."""
     count = len(sample)
     reach = min(4 * math.sqrt(count * share * (1 - share)) + 4, count / 4)  # four standard deviations of the rank
@@ -119,25 +123,48 @@ class _Counts:
         return len(self.candidates) == self.inside
 
 
-def _scan(weights: Mapping[str, Tensor], low: float, high: float) -> _Counts:
-    """Count and collect in one pass over all weights."""
-    sizes = Magnitudes(weights)
-    low, high = (float(torch.tensor(end, dtype=sizes.dtype)) for end in (low, high))
-    up_to_low = inside = collected = 0
-    kept, every = [torch.empty(0, dtype=sizes.dtype)], 1
-    for name, _, size in sizes:
-        outside = sizes.where(torch.le, size, low)
-        up_to_low += int(outside.sum())
-        found = _inside(size, outside.add_(sizes.where(torch.ge, size, high))).cpu()
-        if found.isnan().any():  # NaN is neither low nor high
-            raise ValueError(f"{name} holds NaN, which has no magnitude to rank; lower the learning rate")
-        inside += len(found)
-        kept.append(found[::every])
-        collected += len(kept[-1])
-        if collected > MOST_CANDIDATES:
-            kept, every = [torch.cat(kept)[::2].clone()], 2 * every
-            collected = len(kept[0])
-    return _Counts(low, high, up_to_low, inside, torch.cat(kept).numpy())
+@dataclass(frozen=True)
+class _Scan:
+    """Passes over all weights."""
+
+    weights: Mapping[str, Tensor]
+    by_magnitude: bool
+
+    @property
+    def floor(self) -> float:
+        """What nothing lies below."""
+        return 0.0 if self.by_magnitude else -math.inf
+
+    def _sizes(self) -> Magnitudes:
+        return Magnitudes(self.weights, None if self.by_magnitude else self.weights)
+
+    def between(self, low: float, high: float) -> _Counts:
+        """Count and collect in one pass."""
+        sizes = self._sizes()
+        low, high = (float(torch.tensor(end, dtype=sizes.dtype)) for end in (low, high))
+        up_to_low = inside = collected = 0
+        kept, every = [torch.empty(0, dtype=sizes.dtype)], 1
+        for name, _, size in sizes:
+            outside = sizes.where(torch.le, size, low)
+            up_to_low += int(outside.sum())
+            found = _inside(size, outside.add_(sizes.where(torch.ge, size, high))).cpu()
+            if found.isnan().any():  # NaN is neither low nor high
+                raise ValueError(f"{name} holds NaN, which has no magnitude to rank; lower the learning rate")
+            inside += len(found)
+            kept.append(found[::every])
+            collected += len(kept[-1])
+            if collected > MOST_CANDIDATES:
+                kept, every = [torch.cat(kept)[::2].clone()], 2 * every
+                collected = len(kept[0])
+        return _Counts(low, high, up_to_low, inside, torch.cat(kept).numpy())
+
+    def at(self, threshold: float) -> Cut:
+        """How many magnitudes are smaller than, and equal to, a threshold."""
+        below, ties, sizes = 0, 0, self._sizes()
+        for _, _, size in sizes:
+            below += int(sizes.where(torch.lt, size, threshold).sum())
+            ties += int(sizes.where(torch.eq, size, threshold).sum())
+        return Cut(threshold, below, ties)
 
 
 def _inside(size: Tensor, outside: Tensor) -> Tensor:
@@ -148,32 +175,23 @@ def _inside(size: Tensor, outside: Tensor) -> Tensor:
     return few[out.bool().logical_not_()]
 
 
-def _close_in(weights: Mapping[str, Tensor], counts: _Counts, k: int) -> Cut:
+def _close_in(scan: _Scan, counts: _Counts, k: int) -> Cut:
     """Look again, between bounds that narrow with every pass, until a pass holds the answer."""
-    floor, ceiling = 0.0, math.inf
+    floor, ceiling = scan.floor, math.inf
     while not (counts.hold(k) and counts.are_complete):
         if counts.hold(k):
             floor, ceiling = counts.low, counts.high
             bracket = _bracket(np.sort(counts.candidates), (k - counts.up_to_low) / counts.inside, floor, ceiling)
         else:
             edge = counts.low if k <= counts.up_to_low else counts.high
-            cut = _cut_at(weights, edge)
+            cut = scan.at(edge)
             if cut.below < k <= cut.below + cut.ties:
                 return cut
             floor, ceiling = bracket = (floor, edge) if k <= cut.below else (edge, ceiling)
-        counts = _scan(weights, *bracket)
+        counts = scan.between(*bracket)
     rank = k - counts.up_to_low
     threshold = np.partition(counts.candidates, rank - 1)[rank - 1]
     below, ties = (
         int(np.count_nonzero(found)) for found in (counts.candidates < threshold, counts.candidates == threshold)
     )
     return Cut(float(threshold), counts.up_to_low + below, ties)
-
-
-def _cut_at(weights: Mapping[str, Tensor], threshold: float) -> Cut:
-    """How many magnitudes are smaller than, and equal to, a threshold."""
-    below, ties, sizes = 0, 0, Magnitudes(weights)
-    for _, _, size in sizes:
-        below += int(sizes.where(torch.lt, size, threshold).sum())
-        ties += int(sizes.where(torch.eq, size, threshold).sum())
-    return Cut(threshold, below, ties)

@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from mgpp.prior.mixture import MixtureGaussianPrior
-from mgpp.prior.penalties import L1, L2
 from mgpp.prior.schedules import CubicSparsity
-from mgpp.pruning.methods import METHODS
+from mgpp.pruning.methods import METHODS, Method
 from mgpp.training.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys
+
+# The sections of methods; methods that share one are told apart by `method` alone.
+SECTIONS = {method.section: method for method in reversed(METHODS.values()) if method.section}
 
 # What the Trainer's arguments may not set, because the recipe or the toolkit does.
 RESERVED = {
@@ -30,20 +31,30 @@ RESERVED = {
     "fp16": "precision",
     "eval_strategy": "log.evaluate_every",
     "logging_strategy": "log.every",
+    "save_strategy": "save_every",
+    "save_steps": "save_every",
 }
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """Adam without weight decay; the learning rate falls linearly to `final_factor` of its start."""
+    """Adam without weight decay; the learning rate falls linearly to `final_factor` of its start.
+
+    `rewinds`: how often it starts again; null leaves it to the method.
+    """
 
     learning_rate: float = 1e-4
     final_factor: float = 0.1
+    rewinds: int | None = None
 
 
 @dataclass(frozen=True)
 class SparsitySettings:
-    """The cubic schedule. `warmup` and `frozen` are fractions of the training below 1, or whole numbers of steps."""
+    """The cubic schedule and the mask rule.
+
+    `warmup` and `frozen` are fractions of the training below 1, or whole numbers of steps. `scope` and `freeze` null
+    leave it to the method, see `mgpp.Pruner`.
+    """
 
     initial: float = 0.0
     final: float = 0.9
@@ -51,23 +62,17 @@ class SparsitySettings:
     frozen: float = 0.15
     interval: int = 10
     allow_regrowth: bool = True
+    scope: Literal["global", "matrix"] | None = None
+    freeze: bool | None = None
 
 
 @dataclass(frozen=True)
-class PriorSettings:
-    """The mixture Gaussian prior; λ is annealed from `initial_lam` to `lam`, or constant if that is null."""
+class TextSettings:
+    """How tasks with long texts cut and write them, see `mgpp.training.tasks.base.TaskSettings`."""
 
-    lam: float = 1e-4
-    initial_lam: float | None = 0.1
-    spike_var: float = 1e-10
-    slab_var: float = 0.05
-
-
-@dataclass(frozen=True)
-class StrengthSettings:
-    """The strength of L1 or L2 on the scale of the mean loss."""
-
-    strength: float = 1e-3
+    stride: int = 128
+    target_length: int = 128
+    beams: int = 4
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ class LogSettings:
 class Recipe:
     """All settings of a run. Frozen: `replace` and `load_recipe` make changed ones.
 
+    `sections` holds the hyperparameters of every method by its section; `recipe.l2` is `recipe.sections["l2"]`.
+
     Example:
         >>> load_recipe("reviews-quick", method="l2", **{"l2.strength": 0.002}).l2.strength
         0.002
@@ -101,6 +108,7 @@ class Recipe:
     name: str = "recipe"
     task: str = "reviews"
     model: str = "minilm"
+    data: str | None = None
     method: str = "mgpp"
     seed: int = 0
     epochs: float = 3.0
@@ -111,39 +119,34 @@ class Recipe:
     threads: int | None = None
     compile_prior: bool = False
     save_model: bool = True
+    save_every: int | None = None
+    text: TextSettings = field(default_factory=TextSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     sparsity: SparsitySettings = field(default_factory=SparsitySettings)
-    prior: PriorSettings = field(default_factory=PriorSettings)
-    l2: StrengthSettings = field(default_factory=StrengthSettings)
-    l1: StrengthSettings = field(default_factory=lambda: StrengthSettings(1e-5))
     targets: TargetSettings = field(default_factory=TargetSettings)
     log: LogSettings = field(default_factory=LogSettings)
     trainer: dict[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, Method] = field(
+        default_factory=lambda: {name: method() for name, method in SECTIONS.items()}, metadata={"derived": True}
+    )
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["sections"][name]
+        except KeyError:
+            raise AttributeError(f"a recipe has no {name!r}{did_you_mean(name, _known_keys())}") from None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise RecipeError(f"method={self.method!r} is unknown{did_you_mean(self.method, METHODS)}")
-        self._check_sections()
+        try:
+            CubicSparsity(self.sparsity.initial, self.sparsity.final, 0, 1)
+        except ValueError as error:
+            raise RecipeError(f"sparsity: {error}") from None
         self._check_sizes()
         for key in self.trainer:
             if key in RESERVED:
                 raise RecipeError(f"trainer.{key} is set by the toolkit; use {RESERVED[key]} instead")
-
-    def _check_sections(self) -> None:
-        """Build what the sections describe once, so that every method's settings are sound."""
-        sparsity, prior = self.sparsity, self.prior
-        checks = {
-            "sparsity": lambda: CubicSparsity(sparsity.initial, sparsity.final, 0, 1),
-            "prior": lambda: MixtureGaussianPrior(prior.lam, prior.spike_var, prior.slab_var),
-            "prior.initial_lam": lambda: MixtureGaussianPrior(prior.initial_lam or 0, prior.spike_var, prior.slab_var),
-            "l2": lambda: L2(self.l2.strength),
-            "l1": lambda: L1(self.l1.strength),
-        }
-        for section, check in checks.items():
-            try:
-                check()
-            except ValueError as error:
-                raise RecipeError(f"{section}: {error}") from None
 
     def _check_sizes(self) -> None:
         positive = {
@@ -157,6 +160,9 @@ class Recipe:
             "log.evaluate_every": self.log.evaluate_every,
             "threads": 1 if self.threads is None else self.threads,
             "max_steps": 1 if self.max_steps is None else self.max_steps,
+            "save_every": 1 if self.save_every is None else self.save_every,
+            "text.target_length": self.text.target_length,
+            "text.beams": self.text.beams,
         }
         for key, value in positive.items():
             if not 0 < value < math.inf:
@@ -164,8 +170,15 @@ class Recipe:
         for key, value in (("warmup", self.sparsity.warmup), ("frozen", self.sparsity.frozen)):
             if not 0 <= value < math.inf or (value >= 1 and value != int(value)):
                 raise RecipeError(f"sparsity.{key}={value!r} must be a fraction below 1 or a whole number of steps")
-        if self.log.trajectories < 0 or self.seed < 0:
-            raise RecipeError(f"log.trajectories={self.log.trajectories} and seed={self.seed} must not be negative")
+        not_negative = {
+            "seed": self.seed,
+            "log.trajectories": self.log.trajectories,
+            "optimizer.rewinds": self.optimizer.rewinds or 0,
+            "text.stride": self.text.stride,
+        }
+        for key, number in not_negative.items():
+            if number < 0:
+                raise RecipeError(f"{key}={number} must not be negative")
         if not 0 <= self.optimizer.final_factor <= 1:
             raise RecipeError(f"optimizer.final_factor={self.optimizer.final_factor!r} must lie from 0 to 1")
         for key in ("histograms_every", "evaluate_every"):
@@ -187,18 +200,24 @@ class Recipe:
                 f"sparsity.warmup={self.sparsity.warmup} and sparsity.frozen={self.sparsity.frozen} leave no step of "
                 f"{total_steps} to prune in; shorten them or raise epochs"
             )
-        prunes = METHODS[self.method].prunes
-        initial, final = (self.sparsity.initial, self.sparsity.final) if prunes else (0.0, 0.0)
-        return CubicSparsity(initial, final, begin, end)
+        asked = CubicSparsity(self.sparsity.initial, self.sparsity.final, begin, end)
+        return self.method_settings().schedule(asked)
 
-    def section(self) -> dict[str, Any]:
-        """The settings of the recipe's method."""
-        name = METHODS[self.method].section
-        return asdict(getattr(self, name)) if name else {}
+    def method_settings(self) -> Method:
+        """The recipe's method with its hyperparameters.
+
+        Example:
+            >>> load_recipe("reviews", method="l2").method_settings()
+            Ridge(strength=0.001)
+        """
+        method = METHODS[self.method]
+        return method(**asdict(self.sections[method.section])) if method.section else method()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested data, as YAML and JSON hold it; `recipe_from` reads it back."""
-        return asdict(self)
+        plain = asdict(self)
+        sections = plain.pop("sections")
+        return plain | sections
 
     @property
     def run_name(self) -> str:
@@ -264,12 +283,29 @@ def recipe_from(data: Mapping[str, Any], **overrides: Any) -> Recipe:
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise RecipeError(f"{key}: {parent} holds a value, not keys{did_you_mean(parent, dotted_keys(Recipe))}")
+                raise RecipeError(f"{key}: {parent} holds a value, not keys{did_you_mean(parent, _known_keys())}")
         if isinstance(value, Mapping) and isinstance(place.get(last), dict):
             place[last] = {**place[last], **deep_copy(value)}  # a section changes only what it names
         else:
             place[last] = deep_copy(value)
-    return build(Recipe, nested)
+    known = _known_keys()
+    sections = {name: method() for name, method in SECTIONS.items()}
+    for name in SECTIONS.keys() & nested.keys():
+        sections[name] = _section(name, nested.pop(name), known)
+    return replace(build(Recipe, nested, "", known), sections=sections)
+
+
+def _section(name: str, data: Any, known: list[str]) -> Method:
+    try:
+        return build(SECTIONS[name], data, name, known)
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{name}: {error}") from None
+
+
+def _known_keys() -> list[str]:
+    return dotted_keys(Recipe) + [key for name, method in SECTIONS.items() for key in dotted_keys(method, f"{name}.")]
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -5,7 +5,7 @@ import numbers
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
 T = typing.TypeVar("T")
@@ -20,10 +20,16 @@ def deep_copy(data: Any) -> Any:
     return {key: deep_copy(value) for key, value in data.items()} if isinstance(data, Mapping) else data
 
 
+def hints_of(kind: Any) -> dict[str, Any]:
+    """The types of a settings class's keys; fields marked as derived are none."""
+    hints = typing.get_type_hints(kind)
+    return {each.name: hints[each.name] for each in fields(kind) if not each.metadata.get("derived")}
+
+
 def dotted_keys(kind: Any, prefix: str = "") -> list[str]:
     """All dotted keys of a settings class."""
     keys = []
-    for name, hint in typing.get_type_hints(kind).items():
+    for name, hint in hints_of(kind).items():
         keys += dotted_keys(hint, f"{prefix}{name}.") if is_dataclass(hint) else [f"{prefix}{name}"]
     return keys
 
@@ -41,17 +47,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
 
 
-def build(kind: type[T], data: Mapping[Any, Any]) -> T:
+def build(kind: type[T], data: Any, key: str = "", known: list[str] | None = None) -> T:
     """Make a frozen dataclass, with dataclasses inside it, from nested data.
+
+    Args:
+        kind: the dataclass.
+        data: its values by key.
+        key: where it stands in a larger whole, for messages.
+        known: all dotted keys of that whole.
 
     Raises:
         RecipeError: if a key is unknown, with the nearest one, or a value has the wrong type.
     """
-    return _build(kind, data, "", dotted_keys(kind))
+    return _convert(kind, data, key, known or dotted_keys(kind))
 
 
 def _build(kind: Any, data: Mapping[Any, Any], prefix: str, known: list[str]) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = hints_of(kind)
     values = {}
     for key, value in data.items():
         name = f"{prefix}{key}"
@@ -65,8 +77,9 @@ def _convert(hint: Any, value: Any, key: str, known: list[str]) -> Any:
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise RecipeError(f"{key}={value!r} must hold keys: {', '.join(dotted_keys(hint))}")
-        return _build(hint, value, f"{key}.", known)
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        return _build(hint, value, f"{key}." if key else "", known)
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    options = typing.get_args(hint) if is_union else (hint,)
     for option in options:
         converted = _as_type(option, value)
         if converted is not _MISFIT:

@@ -17,21 +17,28 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from mgpp.pruning.callback import PruningCallback
-from mgpp.pruning.methods import METHODS
+from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.callback import STATE_FILE, PruningCallback, restore
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
-from mgpp.runs import Run, RunWriter, check_folder, load_run
+from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run
 from mgpp.training.packages import MINILM, sha256
 from mgpp.training.progress import ProgressBar
 from mgpp.training.provenance import native_bf16, provenance
-from mgpp.training.recipes import Recipe
+from mgpp.training.recipes import Recipe, recipe_from
 from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS
-from mgpp.training.tasks.text_classification import TextClassification
+from mgpp.training.tasks.base import Task, TaskSettings
 
 
-def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, progress: bool = True) -> Run:
+def train(
+    recipe: Recipe,
+    run_dir: str | Path,
+    *,
+    replace_run: bool = False,
+    progress: bool = True,
+    checkpoint: Path | None = None,
+) -> Run:
     """Fine-tune and prune a model, and log the run.
 
     The same recipe gives the same weights, bit for bit, on the same machine with the same number of threads.
@@ -41,6 +48,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
         run_dir: the run's own folder; it must not exist yet or be empty.
         replace_run: delete a run that `run_dir` holds, instead of refusing.
         progress: show a bar with loss, sparsity and threshold.
+        checkpoint: of the run that `run_dir` holds, to go on from; see `resume`.
 
     Raises:
         RecipeError: if the recipe's steps don't fit the data, or task or Trainer settings are unknown.
@@ -52,7 +60,8 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
     Example:
         >>> run = train(load_recipe("reviews-quick"), "my-run")  # doctest: +SKIP
     """
-    check_folder(run_dir, replace=replace_run)
+    if checkpoint is None:
+        check_folder(run_dir, replace=replace_run)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     recipe = resolve(recipe)
@@ -63,26 +72,69 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
     arguments = training_arguments(recipe, Path(run_dir) / "checkpoints", steps)
     set_seed(recipe.seed)
     model = task.load_model(source)
-    weights = prunable_weights(model, **asdict(recipe.targets))
-    pruner = Pruner(
-        weights,
-        sparsity=schedule,
-        penalty=METHODS[recipe.method].build(recipe.section(), schedule.begin_step, schedule.end_step),
-        n_train=len(task.splits["train"]),
-        interval=recipe.sparsity.interval,
-        allow_regrowth=recipe.sparsity.allow_regrowth,
-        compiled=recipe.compile_prior,
-    )
+    pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
     info = describe(recipe, task, pruner, model_hash)
-    with RunWriter(run_dir, info, replace=replace_run) as writer, ProgressBar(steps, recipe.run_name, progress) as bar:
-        fit(recipe, arguments, model, task, pruner, writer, bar)
+    begin = None if checkpoint is None else step_of(checkpoint)
+    with (
+        RunWriter(run_dir, info, replace=replace_run, resume_at=begin) as writer,
+        ProgressBar(steps, recipe.run_name, progress) as bar,
+    ):
+        fit(recipe, arguments, model, task, pruner, writer, bar, checkpoint)
         if recipe.save_model:
-            checkpoint = Path(run_dir) / "checkpoints" / "final"
-            model.save_pretrained(checkpoint)
-            task.tokenizer.save_pretrained(checkpoint)
+            folder = Path(run_dir) / "checkpoints" / "final"
+            model.save_pretrained(folder)
+            task.tokenizer.save_pretrained(folder)
         pruner.audit()
         writer.update(final=final_metrics(model, task, pruner))
     return load_run(run_dir)
+
+
+def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
+    """Go on with a run that was stopped, from its last checkpoint, or from the start if it has none.
+
+    Checkpoints are saved where the recipe says `save_every`. What the log holds from after the checkpoint is written
+    anew, so that the run ends like one that was never stopped.
+
+    Raises:
+        RunError: if the folder holds no run, or one that is finished.
+
+    Example:
+        >>> run = resume("my-run")  # doctest: +SKIP
+    """
+    run = load_run(run_dir)
+    if run.status == "finished":
+        raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
+    found = [file.parent for file in Path(run_dir).glob(f"checkpoints/checkpoint-*/{STATE_FILE}")]
+    last = max(found, key=step_of, default=None)
+    recipe = recipe_from(run.recipe)
+    return train(recipe, run_dir, replace_run=last is None, progress=progress, checkpoint=last)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number of steps that were made before a checkpoint.
+
+    Example:
+        >>> step_of(Path("checkpoint-20"))
+        20
+    """
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def make_pruner(recipe: Recipe, model: PreTrainedModel, schedule: CubicSparsity, n_train: int) -> Pruner:
+    """The recipe's method on a model: penalty, importance, schedule, mask rule."""
+    method, rule = recipe.method_settings(), recipe.sparsity
+    return Pruner(
+        prunable_weights(model, **asdict(recipe.targets)),
+        sparsity=schedule,
+        penalty=method.penalty(schedule),
+        importance=method.importance(),
+        n_train=n_train,
+        interval=rule.interval,
+        allow_regrowth=rule.allow_regrowth,
+        scope=rule.scope or method.scope,
+        freeze=method.freeze if rule.freeze is None else rule.freeze,
+        compiled=recipe.compile_prior,
+    )
 
 
 def resolve(recipe: Recipe) -> Recipe:
@@ -122,7 +174,7 @@ def locate_model(name: str) -> tuple[str, str | None]:
     return name, sha256(file) if file.is_file() else None
 
 
-def load_task(recipe: Recipe, source: str) -> TextClassification:
+def load_task(recipe: Recipe, source: str) -> Task:
     """The recipe's task, tokenized for its model."""
     if recipe.task not in TASKS:
         raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
@@ -133,7 +185,8 @@ def load_task(recipe: Recipe, source: str) -> TextClassification:
         raise RecipeError(
             f"model={recipe.model!r} is not minilm, and not a folder or hub name that loads: {reason}"
         ) from None
-    return TASKS[recipe.task](tokenizer, recipe.max_length)
+    data = None if recipe.data is None else Path(recipe.data)
+    return TASKS[recipe.task](tokenizer, TaskSettings(recipe.max_length, data=data, **asdict(recipe.text)))
 
 
 def count_steps(recipe: Recipe, n_train: int) -> int:
@@ -145,7 +198,7 @@ def count_steps(recipe: Recipe, n_train: int) -> int:
     return math.ceil(updates * recipe.epochs)
 
 
-def describe(recipe: Recipe, task: TextClassification, pruner: Pruner, model_hash: str | None) -> dict[str, Any]:
+def describe(recipe: Recipe, task: Task, pruner: Pruner, model_hash: str | None) -> dict[str, Any]:
     """What run.json says from the start."""
     table = target_table(pruner.weights)
     table["shape"] = table["shape"].map(list)
@@ -154,6 +207,7 @@ def describe(recipe: Recipe, task: TextClassification, pruner: Pruner, model_has
         "seed": recipe.seed,
         **provenance(),
         "sha256": {"model": model_hash, "data": task.data_sha256},
+        "metric": {"name": task.metric, "higher_is_better": task.higher_is_better},
         "examples": {split: len(data) for split, data in task.splits.items()},
         "targets": {"count": pruner.total, "table": table.drop(columns="share").to_dict("records")},
     }
@@ -174,7 +228,9 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArgu
         "seed": recipe.seed,
         "train_sampling_strategy": "group_by_length",
         "logging_strategy": "no",
-        "save_strategy": "no",
+        "save_strategy": "no" if recipe.save_every is None else "steps",
+        "save_steps": recipe.save_every or 500,
+        "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
     }
@@ -192,14 +248,32 @@ def _learning_rate_schedule(recipe: Recipe) -> dict[str, Any]:
     return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": 1.0, "lr_end": rate * factor}}
 
 
+class _Trainer(Trainer):
+    """The Trainer with a learning rate that may start again."""
+
+    rewinds = 0
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The Trainer's own schedule, once for every cycle."""
+        schedule: Any = super().create_scheduler(num_training_steps, optimizer)
+        if self.rewinds:
+            steps = math.ceil(num_training_steps / (self.rewinds + 1))
+            fall = list(schedule.lr_lambdas)
+            schedule.lr_lambdas = [
+                lambda step, each=each: each(step % steps * num_training_steps / steps) for each in fall
+            ]
+        return schedule
+
+
 def fit(
     recipe: Recipe,
     arguments: TrainingArguments,
     model: PreTrainedModel,
-    task: TextClassification,
+    task: Task,
     pruner: Pruner,
     writer: RunWriter,
     bar: ProgressBar,
+    checkpoint: Path | None = None,
 ) -> None:
     """Run the Trainer with the pruner and its observer as callbacks."""
     bf16 = recipe.precision == "bf16"
@@ -213,7 +287,7 @@ def fit(
         evaluate_every=recipe.log.evaluate_every,
         show=bar.show,
     )
-    trainer = Trainer(
+    trainer = _Trainer(
         model=model,
         args=arguments,
         train_dataset=task.splits["train"],
@@ -223,13 +297,26 @@ def fit(
     # The Trainer takes any model whose forward has **kwargs for one that averages over accumulated batches by itself,
     # and most don't: their gradients would grow with the accumulation. This makes the Trainer average.
     trainer.model_accepts_loss_kwargs = False
+    trainer.rewinds = _rewinds(recipe)
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    if checkpoint is not None:
+        restore(pruner, checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
-def final_metrics(model: PreTrainedModel, task: TextClassification, pruner: Pruner) -> dict[str, float]:
-    """Accuracy on the test set in the model's own precision, the validation accuracy, and the audited sparsity."""
-    metrics = task.evaluate(model, "test")
+def _rewinds(recipe: Recipe) -> int:
+    return recipe.method_settings().rewinds if recipe.optimizer.rewinds is None else recipe.optimizer.rewinds
+
+
+def final_metrics(model: PreTrainedModel, task: Task, pruner: Pruner) -> dict[str, float]:
+    """Metrics on the test set in the model's own precision, the deciding one on the validation set, and the sparsity.
+
+    Where the test set's labels are not public there is no such set, and the metrics are those of the validation set.
+    """
     validation = task.evaluate(model, "validation")
-    metrics |= {"validation_accuracy": validation["accuracy"], "validation_accuracy_se": validation["accuracy_se"]}
+    metrics = dict(validation)
+    if "test" in task.splits:
+        kept = (task.metric, f"{task.metric}_se")
+        metrics = task.evaluate(model, "test")
+        metrics |= {f"validation_{key}": validation[key] for key in kept if key in validation}
     return metrics | {"zeros": pruner.zeros(), "sparsity": pruner.zeros() / pruner.total}
