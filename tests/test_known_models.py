@@ -1,5 +1,6 @@
 import pytest
 import torch
+from no_network import no_network  # noqa: F401
 from small_models import small_bert, small_gpt2
 from transformers import (
     AutoModelForCausalLM,
@@ -10,7 +11,9 @@ from transformers import (
 )
 
 from mgpp import RecipeError, prunable_weights
-from mgpp.training.known_models import KNOWN_MODELS, empty_model, model_config
+from mgpp.training.known_models import KNOWN_MODELS, empty_model, local_folder, model_config
+
+pytestmark = pytest.mark.usefixtures("no_network")
 
 HEADS = {"facebook": AutoModelForSeq2SeqLM, "openai-community": AutoModelForCausalLM}
 # parameters of the published checkpoints with these heads, and the targets among them
@@ -25,7 +28,7 @@ SIZES = {
 
 
 def test_every_known_model_is_checked():
-    assert set(SIZES) <= set(KNOWN_MODELS)
+    assert set(SIZES) == {*KNOWN_MODELS, "minilm"}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -75,3 +78,17 @@ def test_each_call_makes_a_configuration_of_its_own():
     first = model_config("google-bert/bert-base-uncased")
     first.num_labels = 3
     assert model_config("google-bert/bert-base-uncased").num_labels == BertConfig().num_labels
+
+
+def test_what_was_downloaded_before_is_found_in_the_cache(tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--some--model" / "snapshots" / "abc"
+    small_bert(snapshot, hidden_size=48)
+    (tmp_path / "models--some--model" / "refs").mkdir()
+    (tmp_path / "models--some--model" / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert local_folder("some/model") == snapshot
+    assert model_config("some/model").hidden_size == 48
+
+
+def test_changes_of_the_configuration():
+    assert empty_model("minilm", AutoModelForSequenceClassification, num_labels=3).classifier.out_features == 3

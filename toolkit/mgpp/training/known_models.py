@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from transformers import (
     AutoConfig,
     BartConfig,
@@ -94,8 +96,28 @@ KNOWN_MODELS: dict[str, Callable[[], PretrainedConfig]] = {
     "facebook/bart-base": bart_base,
     "facebook/bart-large": bart_large,
     "openai-community/gpt2": gpt2,
-    "minilm": lambda: AutoConfig.from_pretrained(MINILM.locate().parent, local_files_only=True),
 }
+
+
+def local_folder(name_or_folder: str | Path) -> Path | None:
+    """Where a model lies on this machine: a packaged model, a folder, or the hub's local cache; None if nowhere.
+
+    The cache is looked up as files: `from_pretrained` asks the hub for other things even with `local_files_only`.
+
+    Example:
+        >>> (local_folder("minilm") / "config.json").is_file()
+        True
+    """
+    name = str(name_or_folder)
+    if name == "minilm":
+        return MINILM.locate().parent
+    if Path(name, "config.json").is_file():
+        return Path(name)
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:  # it is a path
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def model_config(name_or_folder: str | Path) -> PretrainedConfig:
@@ -111,25 +133,24 @@ def model_config(name_or_folder: str | Path) -> PretrainedConfig:
         >>> model_config("minilm").hidden_size
         384
     """
-    name = str(name_or_folder)
-    if name in KNOWN_MODELS:
-        return KNOWN_MODELS[name]()
-    try:
-        return AutoConfig.from_pretrained(name, local_files_only=True)
-    except (OSError, ValueError):
-        known = ", ".join(KNOWN_MODELS)
+    name, folder = str(name_or_folder), local_folder(name_or_folder)
+    if folder is not None:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    if name not in KNOWN_MODELS:
         raise RecipeError(
             f"model={name!r} is no known model, no folder with a config.json, and not in the hub's local cache; "
-            f"download it once (hf download {name}), give a folder, or take one of {known}"
-        ) from None
+            f"download it once (hf download {name}), give a folder, or take one of minilm, {', '.join(KNOWN_MODELS)}"
+        )
+    return KNOWN_MODELS[name]()
 
 
-def empty_model(name_or_folder: str | Path, auto_class: Any) -> PreTrainedModel:
+def empty_model(name_or_folder: str | Path, auto_class: Any, **changes: Any) -> PreTrainedModel:
     """A model with the right names and shapes on torch's meta device: no weights, no memory, no hub.
 
     Args:
         name_or_folder: as for `model_config`.
         auto_class: such as `transformers.AutoModelForSequenceClassification`: which head it gets.
+        changes: of the configuration, such as `num_labels=3`.
 
     Raises:
         RecipeError: if the configuration is not on this machine, or has no such head.
@@ -141,6 +162,7 @@ def empty_model(name_or_folder: str | Path, auto_class: Any) -> PreTrainedModel:
         (109483778, 'meta')
     """
     config = model_config(name_or_folder)
+    config.update(changes)
     try:
         with torch.device("meta"):
             return auto_class.from_config(config)

