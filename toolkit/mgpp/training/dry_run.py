@@ -17,7 +17,7 @@ WIDTH = 110
 
 
 def dry_run(recipe: Recipe) -> str:
-    """Say what `train(recipe, ...)` would do and what it would cost here.
+    r"""Say what `train(recipe, ...)` would do and what it would cost here.
 
     Sizes of data sets that are not on this machine are the published ones, models are built without weights, and
     nothing is fetched. Memory and time are estimates; the text states their rules.
@@ -32,7 +32,7 @@ def dry_run(recipe: Recipe) -> str:
     Example:
         >>> from mgpp import load_recipe
         >>> text = dry_run(load_recipe("glue-mnli-bert"))
-        >>> print(text.split("\\n\\n")[1].splitlines()[0])
+        >>> print(text.split("\n\n")[1].splitlines()[0])
         targets: 84,934,656 of 109,484,547 parameters in 72 matrices
     """
     threads = torch.get_num_threads()
