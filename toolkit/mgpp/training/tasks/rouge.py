@@ -71,6 +71,6 @@ def one_a_line(text: str) -> str:
 
     Example:
         >>> one_a_line("He came. He saw!\nHe won 1.5 cups")
-        'He came.\\nHe saw!\nHe won 1.5 cups'
+        'He came.\nHe saw!\nHe won 1.5 cups'
     """
     return re.sub(r"(?<=[.!?])\s+", "\n", text.strip())
