@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import matplotlib as mpl
@@ -5,7 +6,14 @@ import pytest
 
 from mgpp import figure_1, figure_2, figure_a1, load_runs, save_figure
 from mgpp.analysis import style
-from mgpp.analysis.figures import FAMILIES, PAPER_PRIOR, comparable, render_all
+from mgpp.analysis.figures import (
+    FAMILIES,
+    PAPER_PRIOR,
+    comparable,
+    figure_comparison,
+    figure_survivors,
+    render_all,
+)
 
 
 def test_figure_1_has_the_papers_prior_and_a_zoom():
@@ -45,6 +53,35 @@ def test_only_comparable_runs_are_compared(tiny_runs_folder):
         comparable(load_runs(tiny_runs_folder), ("mgpp", "l1"))
 
 
+@pytest.mark.parametrize("width", [style.PAGE_WIDTH, style.COLUMN_WIDTH])
+def test_the_comparison_has_a_legend_of_its_methods(tiny_runs_folder, width):
+    figure = figure_comparison(load_runs(tiny_runs_folder), width=width)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["MGPP", "L2"]
+    assert figure.get_figwidth() == width
+    assert "dense" in [text.get_text() for text in figure.axes[0].texts]
+
+
+@pytest.mark.parametrize("width", [style.PAGE_WIDTH, style.COLUMN_WIDTH])
+def test_survivors_have_a_panel_a_method_on_one_scale(tiny_runs_folder, width):
+    figure = figure_survivors(load_runs(tiny_runs_folder), width=width)
+    *panels, bar = figure.axes
+    assert [ax.get_title() for ax in panels] == ["MGPP", "L2"]
+    assert len({ax.collections[0].get_clim() for ax in panels}) == 1
+    assert bar.get_xlabel() == "share of the weights left, at sparsity 0.9"
+    mesh = panels[1].collections[0].get_array()
+    layers = load_runs(tiny_runs_folder / "reviews-quick-l2-0.9-seed0")[0].layers
+    last = layers[layers["step"] == layers["step"].max()]
+    assert sorted(mesh.ravel()) == pytest.approx(sorted(1 - last["sparsity"]))
+
+
+def test_only_one_recipe_is_compared(tiny_runs_folder):
+    runs = load_runs(tiny_runs_folder)
+    info = runs[0].info | {"recipe": runs[0].recipe | {"name": "another", "method": "l1"}}
+    figure = figure_comparison([*runs, dataclasses.replace(runs[0], info=info)])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["MGPP", "L2"]
+
+
 def test_rendering_twice_gives_the_same_bytes(tiny_runs_folder, tmp_path):
     hashes = []
     for name in ("a", "b"):
@@ -53,7 +90,7 @@ def test_rendering_twice_gives_the_same_bytes(tiny_runs_folder, tmp_path):
     assert hashes[0] == hashes[1]
     assert set(hashes[0]) == {
         f"figure_{stem}{width}.{kind}"
-        for stem in ("1", "2", "a1")
+        for stem in ("1", "2", "a1", "comparison", "survivors")
         for width in ("", "_column")
         for kind in ("pdf", "png")
     }

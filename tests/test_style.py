@@ -1,5 +1,8 @@
+from itertools import combinations
+
 import matplotlib as mpl
 import numpy as np
+import pytest
 from matplotlib.colors import to_rgb
 
 from mgpp.analysis import style
@@ -20,8 +23,36 @@ def test_every_method_has_a_colour_a_line_and_a_name():
 
 
 def test_no_two_methods_differ_by_colour_alone():
-    lines = list(style.METHOD_LINES.values())
-    assert len(set(lines)) == len(lines)
+    for looks in (style.METHOD_LINES, style.METHOD_MARKERS):
+        assert looks.keys() == style.METHOD_COLORS.keys()
+        assert len(set(looks.values())) == len(looks)
+
+
+# Machado, Oliveira & Fernandes (2009), complete protanopia and deuteranopia, on linear RGB
+PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+
+
+def seen(color, sight):
+    """CIE L*a*b* of a colour as it is seen."""
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = np.array(XYZ) @ np.clip(np.array(sight) @ linear, 0, 1) / np.sum(XYZ, axis=1)
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("sight", [np.eye(3), PROTANOPIA, DEUTERANOPIA], ids=["all", "protanopia", "deuteranopia"])
+def test_colours_of_methods_are_told_apart_by_everybody(sight):
+    colors = sorted(set(style.METHOD_COLORS.values()))
+    for one, other in combinations(colors, 2):
+        assert np.linalg.norm(seen(one, sight) - seen(other, sight)) > 10, (one, other)
+
+
+def test_a_colour_blind_reader_is_not_served_by_any_colours():
+    red, green = seen("#C05A00", DEUTERANOPIA), seen("#8A7A00", DEUTERANOPIA)
+    assert np.linalg.norm(red - green) < 10
 
 
 def test_shades_keep_their_order_in_greyscale():

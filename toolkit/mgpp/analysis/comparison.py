@@ -53,6 +53,7 @@ def comparison_frame(runs: Iterable[Run], trials: Iterable[Run] = ()) -> pd.Data
     table = pd.DataFrame([_origin(run) | {"trials": tried.count(_identity(run))} for run in runs], columns=[*COLUMNS])
     known = summary(runs)
     table[known.columns] = known
+    table["sparsity"] = table["sparsity"].round(4)  # a sparsity that was counted, not asked for, has more digits
     return table.astype({"steps": "Int64"})
 
 
@@ -108,13 +109,11 @@ def comparison_summary(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: as `scored` does.
     """
-    rows, keys = scored(frame), ["recipe", "sparsity", "method"]
-    groups = rows.groupby(keys)
-    table = groups.agg(
-        mean=("score", "mean"), se=("score", standard_error), score_se=("score_se", "mean"), seeds=("seed", "count")
-    )
-    every = frame.groupby(keys).agg(runs=("name", "count"), steps=("steps", "max"), trials=("trials", "max"))
-    joined = every.join(table).reset_index()
+    keys, measures = ["recipe", "sparsity", "method"], {"mean": ("score", "mean"), "se": ("score", standard_error)}
+    measures |= {"score_se": ("score_se", "mean"), "seeds": ("seed", "count")}
+    counts = {"runs": ("name", "count"), "steps": ("steps", "max"), "trials": ("trials", "max")}
+    every, good = (rows.groupby(keys, dropna=False) for rows in (frame, scored(frame)))
+    joined = every.agg(**counts).join(good.agg(**measures)).reset_index()
     joined["seeds"] = joined["seeds"].fillna(0).astype(int)
     joined["failed"] = joined["runs"] - joined["seeds"]
     return joined[[*keys, "mean", "se", "score_se", "seeds", "failed", "steps", "trials"]]

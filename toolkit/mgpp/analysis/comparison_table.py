@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mgpp.analysis.comparison import comparison_frame, comparison_summary, paired_to, unit
-from mgpp.analysis.plots import METHOD_NAMES
+from mgpp.analysis.plots import METHOD_NAMES, in_order
 from mgpp.runs import Run
 
 REFERENCE = "mgpp"
@@ -37,7 +37,7 @@ def experiment_markdown(frame: pd.DataFrame) -> str:
     joined = comparison_summary(frame).merge(
         pairs.rename(columns={"rival": "method"}), "left", ["sparsity", "method"], suffixes=("", "_ahead")
     )
-    order = joined["method"].map(list(METHOD_NAMES).index)
+    order = joined["method"].map(in_order(joined["method"]).index)
     joined = joined.assign(order=order).sort_values(["sparsity", "order"], ignore_index=True)
     metric, higher = frame["metric"].iloc[0], bool(frame["higher_is_better"].iloc[0])
     scale, _ = unit(metric)
@@ -59,7 +59,7 @@ def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
     ahead = "" if np.isnan(row["mean_ahead"]) else f"{scale * row['mean_ahead']:+.1f}{_spread(error, scale)}{mark}"
     return [
         f"{row['sparsity']:g}",
-        METHOD_NAMES[row["method"]],
+        METHOD_NAMES.get(row["method"], row["method"]),
         "–" if np.isnan(row["mean"]) else f"{scale * row['mean']:.1f}{_spread(row['se'], scale)}",
         f"{row['seeds']}" + (f" ({row['failed']} failed)" if row["failed"] else ""),
         "" if np.isnan(row["score_se"]) else f"{scale * row['score_se']:.1f}",

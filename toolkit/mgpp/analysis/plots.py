@@ -220,6 +220,17 @@ METHOD_NAMES = {  # in the order of tables and legends
 }
 
 
+def in_order(methods: Iterable[str]) -> list[str]:
+    """Names of methods, each once, in the order of tables and legends; unknown ones at the end.
+
+    Example:
+        >>> in_order(["mine", "l2", "mgpp", "l2"])
+        ['mgpp', 'l2', 'mine']
+    """
+    known = list(METHOD_NAMES)
+    return sorted(set(methods), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
 def _look(run: Run) -> dict[str, Any]:
     return {
         "color": style.METHOD_COLORS.get(run.method),

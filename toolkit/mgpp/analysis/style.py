@@ -49,7 +49,7 @@ METHOD_LINES: dict[str, Any] = {
     "dense": _DASH_DOT_DOT,
     "transfer": (0, (8, 1.5, 2, 1.5)),
 }
-METHOD_MARKERS = dict(zip(METHOD_COLORS, "osD^v*PXhd_<", strict=True))
+METHOD_MARKERS = dict(zip(METHOD_COLORS, "osD^v<PXhd_>", strict=True))
 PENALTY_COLORS = {"MGP": BLUE, "L2": VERMILION, "L1": ORANGE, "L0": BLACK, "no penalty": GREY}
 PENALTY_LINES = {"MGP": "-", "L2": "--", "L1": "-.", "L0": ":", "no penalty": ":"}
 

@@ -18,7 +18,7 @@ from mgpp.training.recipes import Recipe, load_recipe, recipe_from
 from mgpp.training.strict import RecipeError
 
 GRID = {"method": "methods", "seed": "seeds", "sparsity.final": "sparsities"}  # a recipe's key: the argument instead
-MAY_DIFFER = {"threads", "save_model"}
+MAY_DIFFER = {"threads", "save_model", "save_every"}
 STILL_WRITTEN = 60.0  # seconds since a run's last row within which somebody may be training it
 
 TrainOne = Callable[[Recipe, Path], None]
@@ -43,8 +43,8 @@ def compare(
 ) -> Path:
     """Train every method at every sparsity from every seed, each in `out/<run_name>`, and pass over what is done.
 
-    A training that fails does not stop the others: its run says why. What a finished run's recipe may differ in is
-    what does not change the result: threads, `save_model`, sections of other methods, and `precision: auto`, which
+    A training that fails does not stop the others: its run says why. A finished run's recipe may differ in what does
+    not change the result: threads, `save_model`, `save_every`, sections of other methods, and `precision: auto`, which
     each machine resolves for itself (the comparison's table marks pairs of different precision). One comparison at a
     time may write to a folder.
 

@@ -1,0 +1,88 @@
+import hashlib
+
+import pandas as pd
+import pytest
+
+from mgpp import RunWriter, load_runs
+from mgpp.analysis.comparison import comparison_frame
+from mgpp.analysis.comparison_table import results_markdown
+from mgpp.analysis.report import write_comparison
+
+
+def add_run(folder, method, seed, score, steps=10, sparsity=0.9):
+    recipe = {"name": "exam", "method": method, "seed": seed, "sparsity": {"final": sparsity}}
+    name = f"exam-{method}-{sparsity}-seed{seed}"
+    with RunWriter(folder / name, {"recipe": recipe, "steps": {"total": steps}}) as writer:
+        layers = {"step": 9, "layer": [0, 0], "kind": ["query", "key"], "name": ["q", "k"], "n": 100}
+        writer.part("layers", 9, pd.DataFrame(layers | {"sparsity": [0.8, 1.0]}))
+        writer.update(final={"accuracy": score, "accuracy_se": 0.01})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed in (0, 1):
+        add_run(tmp_path / "runs", "mgpp", seed, 0.8)
+        add_run(tmp_path / "runs", "l2", seed, 0.7 + 0.01 * seed)
+    failed = {"name": "exam", "method": "mine", "seed": 0, "sparsity": {"final": 0.9}}
+    with pytest.raises(MemoryError), RunWriter(tmp_path / "runs" / "exam-mine", {"recipe": failed}):
+        raise MemoryError("too large")
+    add_run(tmp_path / "trials", "l2", 100, 0.6)
+    return tmp_path / "runs"
+
+
+def test_frame_table_and_figures_lie_beside_the_runs(folder, tmp_path):
+    paths = write_comparison(folder, trials=tmp_path / "trials")
+    names = ["comparison.csv", "comparison.md"]
+    names += [f"figure_{what}.{kind}" for what in ("comparison", "survivors") for kind in ("pdf", "png")]
+    assert [path.relative_to(folder).as_posix() for path in paths] == names
+    runs, trials = load_runs(folder), load_runs(tmp_path / "trials")
+    frame = pd.read_csv(folder / "comparison.csv", keep_default_na=False, na_values={"score": "", "steps": ""})
+    assert len(frame) == 5
+    assert frame.loc[frame["status"] == "failed", "error"].tolist() == ["MemoryError: too large"]
+    expected = comparison_frame(runs, trials)
+    assert frame["score"].round(6).equals(expected["score"].round(6))
+    assert frame["trials"].tolist() == expected["trials"].tolist() == [1, 1, 0, 0, 0]
+    assert (folder / "comparison.md").read_text() == results_markdown(runs, trials) + "\n"
+
+
+def test_the_same_runs_give_the_same_bytes(folder):
+    hashes = [[hashlib.sha256(path.read_bytes()).digest() for path in write_comparison(folder)] for _ in range(2)]
+    assert hashes[0] == hashes[1]
+
+
+def test_the_table_goes_between_the_markers_of_a_page(folder, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(
+        "# A\n<!-- results -->\nold\n<!-- /results -->\nprose\n<!-- paired -->\nold\n<!-- /paired -->\nend\n"
+    )
+    paths = write_comparison(folder, readme=page, figures=tmp_path / "figures", trials=tmp_path / "nowhere")
+    text = page.read_text()
+    assert "old" not in text
+    assert text.startswith("# A\n<!-- results -->\n| sparsity | method |")
+    assert "MGPP minus L2 at sparsity 0.9, paired by seed: +9.5 ± 0.5 points over 2 seeds" in text
+    assert text.endswith("end\n")
+    assert page in paths
+    assert not (folder / "comparison.md").exists()
+    assert (tmp_path / "figures" / "figure_comparison.png").exists()
+    page.write_text("no markers of pairs <!-- results --><!-- /results -->")
+    write_comparison(folder, readme=page)
+    assert "MGPP minus L2 at" not in page.read_text()
+
+
+def test_nothing_is_written_where_the_budget_differed(folder):
+    add_run(folder, "l1", 0, 0.5, steps=11)
+    with pytest.raises(ValueError, match="one number of optimizer steps"):
+        write_comparison(folder)
+    assert all(path.is_dir() for path in folder.iterdir())
+
+
+def test_nothing_is_written_where_the_page_has_no_markers_or_nothing_finished(folder, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("no markers")
+    with pytest.raises(ValueError, match="<!-- results -->"):
+        write_comparison(folder, readme=page)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no finished run"):
+        write_comparison(tmp_path / "empty")
+    assert all(path.is_dir() for path in folder.iterdir())
+    assert not list((tmp_path / "empty").iterdir())
