@@ -147,10 +147,10 @@ def encode(tokenizer: Any, table: Dataset, columns: tuple[str, str], settings: T
     """
     document, summary = columns
 
-    def tokens(rows: Mapping[str, list[str]]) -> dict[str, Any]:
+    def _tokens(rows: Mapping[str, list[str]]) -> dict[str, Any]:
         source = tokenizer(rows[document], truncation=True, max_length=settings.max_length)
         target = tokenizer(text_target=rows[summary], truncation=True, max_length=settings.target_length)
         inputs = {name: source[name] for name in ("input_ids", "attention_mask")}
         return inputs | {"labels": target["input_ids"], "reference": rows[summary]}
 
-    return table.map(tokens, batched=True, remove_columns=table.column_names)
+    return table.map(_tokens, batched=True, remove_columns=table.column_names)
