@@ -7,6 +7,7 @@ import torch
 from small_models import small_bert, small_deberta
 from transformers import AutoTokenizer
 
+from mgpp.training.strict import RecipeError
 from mgpp.training.tasks import TASKS, glue
 from mgpp.training.tasks.base import TaskSettings
 from mgpp.training.tasks.glue import GLUE
@@ -130,6 +131,11 @@ def test_a_label_out_of_range_is_named(name, label, known, bert_folder, tmp_path
     data = write(tmp_path, name, "csv", train=table(name, labels=labels))
     with pytest.raises(DataError, match=rf"row 3 of the split 'train' has label='{label}'; .*{known}"):
         load(name, bert_folder, data)
+
+
+def test_texts_longer_than_the_model_reads_are_refused(bert_folder, tmp_path):
+    with pytest.raises(RecipeError, match="max_length=129 exceeds the 128 tokens of the model"):
+        glue.load("rte", AutoTokenizer.from_pretrained(bert_folder), TaskSettings(max_length=129, data=tmp_path))
 
 
 def test_hidden_test_labels_make_no_test_split_and_known_ones_do(bert_folder, tmp_path):

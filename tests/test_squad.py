@@ -190,6 +190,11 @@ def test_a_question_that_leaves_no_room_is_an_error(tokenizer):
         windows(tokenizer, [Question("q", "Who wrote it? " * 20, LONG, ())], 24, 4)
 
 
+def test_windows_longer_than_the_model_reads_are_refused(tokenizer):
+    with pytest.raises(RecipeError, match="max_length=129 exceeds the 128 tokens of the model"):
+        build(tokenizer, {}, "0", max_length=129, stride=16)
+
+
 def test_many_questions_keep_their_numbers(tokenizer, monkeypatch):
     monkeypatch.setattr("mgpp.training.tasks.windows.CHUNK", 2)
     questions = [

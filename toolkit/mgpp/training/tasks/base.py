@@ -42,7 +42,7 @@ class Task(Protocol):
 
     @property
     def splits(self) -> Mapping[str, Dataset]:
-        """ "train", "validation", and "test" where its labels are known; rows as the collator takes them."""
+        """By name: "train", "validation", and "test" where its labels are known; rows as the collator takes them."""
 
     @property
     def data_sha256(self) -> str:

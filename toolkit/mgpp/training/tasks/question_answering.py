@@ -13,6 +13,7 @@ from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding,
 
 from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.evaluation import batches_by_length, evaluating
+from mgpp.training.tasks.language_modeling import check_length
 from mgpp.training.tasks.metrics import share_se
 from mgpp.training.tasks.squad_metrics import best_of, exact_match, f1
 from mgpp.training.tasks.windows import OUTSIDE, POSITIONS, Question, cls_place, windows
@@ -110,11 +111,13 @@ def build(
     """The task on questions by split.
 
     Raises:
-        RecipeError: if a question leaves no room for the text, or the tokenizer can't say where its tokens stand.
+        RecipeError: if a question leaves no room for the text, windows are longer than what the model reads, or the
+            tokenizer can't say where its tokens stand.
         DataError: if an answer is not in its text.
     """
     if not tokenizer.is_fast:
         raise RecipeError(f"the tokenizer {type(tokenizer).__name__} gives no places of its tokens; use a fast one")
+    check_length("max_length", max_length, tokenizer)
     splits = {split: windows(tokenizer, part, max_length, stride) for split, part in questions.items()}
     return QuestionAnswering(tokenizer, questions, splits, data_sha256, unanswerable)
 
