@@ -12,6 +12,7 @@ from mgpp.training.plan import Plan, plan_of
 from mgpp.training.recipes import SECTIONS, Recipe
 
 MEASURED_ROWS = 2048  # more tokens at once are no faster
+SHARE = 0.5  # of the rate of bare matrix products that training reaches: what trainings of `reviews` did
 GPU_RATE, GPU_STEP = 5e13, 0.05  # operations a second and seconds a step of a data centre's GPU: a guess, not measured
 WIDTH = 110
 
@@ -124,14 +125,14 @@ def _time(plan: Plan) -> Iterator[str]:
     trained = plan.steps * recipe.batch_size * plan.accumulation
     flops = training_flops(plan.shape, examples.source, examples.target) * (trained + evaluated / 3)
     rows = min(MEASURED_ROWS, round(recipe.batch_size * examples.source))
-    rate = matmul_rate(rows, plan.shape.hidden, plan.dtype)
+    rate = SHARE * matmul_rate(rows, plan.shape.hidden, plan.dtype)
     gpu = max(flops / GPU_RATE, plan.steps * GPU_STEP)
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{recipe.threads} threads of this processor"
     yield f"time, estimated: {_duration(flops / rate)} here; {_duration(gpu)} on a GPU"
     yield from _wrapped(
         f"rule: {flops:.2g} operations, which are 6 a token and parameter without embeddings, attention, and forward "
-        f"passes for {evaluated:,} evaluated examples; at {rate / 1e9:,.0f} billion a second, the rate of matrix "
-        f"products in {recipe.precision} measured just now on {where}; the GPU is assumed to "
+        f"passes for {evaluated:,} evaluated examples; at {rate / 1e9:,.0f} billion a second, half the rate of "
+        f"matrix products in {recipe.precision} measured just now on {where}; the GPU is assumed to "
         f"do {GPU_RATE / 1e12:g} trillion a second, and {1 / GPU_STEP:g} steps a second at most",
         "  ",
     )

@@ -1,16 +1,19 @@
 """How many examples a recipe trains on, and how long they are: counted where the data are here, else as published."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 from transformers import AutoTokenizer
 
 from mgpp.training.known_models import local_folder
+from mgpp.training.made_models import MADE_MODELS, train_tokenizer
 from mgpp.training.recipes import Recipe
 from mgpp.training.strict import RecipeError, did_you_mean
-from mgpp.training.tasks import TASKS
+from mgpp.training.tasks import TASKS, reviews_lm
 from mgpp.training.tasks.base import TaskSettings
 from mgpp.training.tasks.sizes import SIZES, training_examples
 
@@ -67,12 +70,28 @@ def count_examples(recipe: Recipe) -> Examples:
         return published_examples(recipe)
     folder = None if recipe.data is None else Path(recipe.data)
     settings = TaskSettings(recipe.max_length, **asdict(recipe.text), data=folder)
-    return counted_examples(TASKS[recipe.task](tokenizer, settings).splits)
+    with _no_bars():
+        return counted_examples(TASKS[recipe.task](tokenizer, settings).splits)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Tokenizing shows no progress."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def local_tokenizer(model: str) -> Any | None:
-    """The model's tokenizer, None if it is not on this machine."""
+    """The model's tokenizer, None if it is not on this machine. That of a model that is still to be made is learned."""
     folder = local_folder(model)
+    if folder is None and model in MADE_MODELS:
+        made, table = MADE_MODELS[model], reviews_lm.read()
+        return train_tokenizer(table["text"][table["split"] == "train"], made.vocabulary, made.length)
     try:
         return None if folder is None else AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError):  # a folder without its tokenizer

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from mgpp.training.made_models import FOLDER, MADE_MODELS
 from mgpp.training.packages import MINILM
 from mgpp.training.strict import RecipeError
 
@@ -100,7 +101,7 @@ KNOWN_MODELS: dict[str, Callable[[], PretrainedConfig]] = {
 
 
 def local_folder(name_or_folder: str | Path) -> Path | None:
-    """Where a model lies on this machine: a packaged model, a folder, or the hub's local cache; None if nowhere.
+    """Where a model lies on this machine: packaged, made here before, a folder, or the hub's cache; None if nowhere.
 
     The cache is looked up as files: `from_pretrained` asks the hub for other things even with `local_files_only`.
 
@@ -111,6 +112,9 @@ def local_folder(name_or_folder: str | Path) -> Path | None:
     name = str(name_or_folder)
     if name == "minilm":
         return MINILM.locate().parent
+    if name in MADE_MODELS:
+        place = FOLDER / f"{name}-{MADE_MODELS[name].fingerprint}"
+        return place if place.is_dir() else None
     if Path(name, "config.json").is_file():
         return Path(name)
     try:
@@ -136,10 +140,13 @@ def model_config(name_or_folder: str | Path) -> PretrainedConfig:
     name, folder = str(name_or_folder), local_folder(name_or_folder)
     if folder is not None:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
+    if name in MADE_MODELS:
+        return MADE_MODELS[name].config()
     if name not in KNOWN_MODELS:
         raise RecipeError(
             f"model={name!r} is no known model, no folder with a config.json, and not in the hub's local cache; "
-            f"download it once (hf download {name}), give a folder, or take one of minilm, {', '.join(KNOWN_MODELS)}"
+            f"download it once (hf download {name}), give a folder, or take one of "
+            + ", ".join(["minilm", *MADE_MODELS, *KNOWN_MODELS])
         )
     return KNOWN_MODELS[name]()
 
