@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mgpp import RecipeError, RunError, RunWriter, load_recipe, load_run, load_runs
+from mgpp import RecipeError, RunError, RunWriter, load_run, load_runs
 from mgpp.training import compare as module
-from mgpp.training.compare import ComparisonError, compare, differences, grid, train_in_a_process
+from mgpp.training.compare import ComparisonError, compare, train_in_a_process
 
 
 class Fake:
@@ -126,30 +126,6 @@ def test_another_recipe_is_refused_before_anything_starts(options):
     assert fake.trained == []
     with pytest.raises(ComparisonError, match="precision: 'bf16', not 'fp32'"):
         compare("reviews", **options, overrides={"precision": "fp32"}, train_one=fake)
-
-
-def test_what_counts_as_the_same_training():
-    asked = load_recipe("reviews")
-    older = asked.as_dict()
-    del older["compile_prior"], older["log"]["trajectories"]
-    assert differences(asked, older | {"precision": "fp16", "threads": 64}) == []
-    assert differences(asked, older | {"batch_size": 8}) == ["batch_size: 8, not 32"]
-    assert differences(asked, older | {"trainer": {"max_grad_norm": 2.0}}) == ["trainer.max_grad_norm: 2.0, not unset"]
-    assert "there is no such key" in differences(asked, older | {"from_the_future": 1})[0]
-    dense, sparser = (
-        load_recipe("reviews", method="dense"),
-        load_recipe("reviews", method="dense", **{"sparsity.final": 0.1}),
-    )
-    assert differences(dense, sparser.as_dict()) == []
-
-
-def test_the_committed_runs_are_those_of_today(tmp_path):
-    """Runs made before the newest settings existed still count."""
-    from pathlib import Path
-
-    data = Path(__file__).parents[1] / "data" / "runs"
-    cells = grid("reviews", ["mgpp", "l2", "gmp"], [0.95], [0, 1, 2], {})
-    assert [differences(cell, load_run(data / cell.run_name).recipe) for cell in cells] == [[]] * 9
 
 
 def test_a_run_that_is_being_written_is_left_alone(options, monkeypatch):

@@ -1,5 +1,7 @@
 import hashlib
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -43,6 +45,15 @@ def test_frame_table_and_figures_lie_beside_the_runs(folder, tmp_path):
     assert frame["score"].round(6).equals(expected["score"].round(6))
     assert frame["trials"].tolist() == expected["trials"].tolist() == [1, 1, 0, 0, 0]
     assert (folder / "comparison.md").read_text() == results_markdown(runs, trials) + "\n"
+
+
+def test_the_committed_frame_comes_from_the_committed_runs():
+    data = Path(__file__).parents[1] / "data"
+    frame = comparison_frame(load_runs(data / "runs"), load_runs(data / "tuning"))
+    committed = pd.read_csv(data / "runs" / "comparison.csv", keep_default_na=False)
+    assert committed["name"].tolist() == frame["name"].tolist()
+    assert committed["trials"].tolist() == frame["trials"].tolist()
+    np.testing.assert_allclose(pd.to_numeric(committed["score"]), frame["score"], atol=1e-5)
 
 
 def test_the_same_runs_give_the_same_bytes(folder):

@@ -12,13 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mgpp.pruning.methods import METHODS
 from mgpp.runs import Run, load_run, mark_failed
+from mgpp.training.differences import differences
 from mgpp.training.recipes import Recipe, load_recipe, recipe_from
 from mgpp.training.strict import RecipeError
 
 GRID = {"method": "methods", "seed": "seeds", "sparsity.final": "sparsities"}  # a recipe's key: the argument instead
-MAY_DIFFER = {"threads", "save_model", "save_every"}
 STILL_WRITTEN = 60.0  # seconds since a run's last row within which somebody may be training it
 
 TrainOne = Callable[[Recipe, Path], None]
@@ -43,10 +42,9 @@ def compare(
 ) -> Path:
     """Train every method at every sparsity from every seed, each in `out/<run_name>`, and pass over what is done.
 
-    A training that fails does not stop the others: its run says why. A finished run's recipe may differ in what does
-    not change the result: threads, `save_model`, `save_every`, sections of other methods, and `precision: auto`, which
-    each machine resolves for itself (the comparison's table marks pairs of different precision). One comparison at a
-    time may write to a folder.
+    A training that fails does not stop the others: its run says why. A finished run counts if its recipe is the same
+    training, see `mgpp.training.differences`; the comparison's table marks pairs of runs of different precision. One
+    comparison at a time may write to a folder.
 
     Args:
         recipe: a name, a YAML file, or a recipe; all that is not varied comes from it.
@@ -153,43 +151,6 @@ def _being_written(run: Run) -> list[str]:
     if run.status != "running" or age > STILL_WRITTEN:
         return []
     return [f"{run.folder} was written {age:.0f} s ago and may still be training; if it is not, wait a minute"]
-
-
-def differences(asked: Recipe, found: Mapping[str, Any]) -> list[str]:
-    """The settings in which a run's recipe is another training than the one asked for, as `key: found, not asked`.
-
-    Example:
-        >>> differences(load_recipe("reviews"), load_recipe("reviews", epochs=5).as_dict())
-        ['epochs: 5.0, not 3.0']
-    """
-    try:
-        known = recipe_from(found)  # keys that came after the run was made get their defaults
-    except RecipeError as error:
-        return [str(error)]
-    want, have = _settings_that_act(asked), _settings_that_act(known)
-    if asked.precision == "auto":
-        have["precision"] = "auto"
-    found_words, asked_words = ({key: repr(value) for key, value in side.items()} for side in (have, want))
-    return [
-        f"{key}: {found_words.get(key, 'unset')}, not {asked_words.get(key, 'unset')}"
-        for key in sorted(want.keys() | have.keys())
-        if found_words.get(key) != asked_words.get(key)
-    ]
-
-
-def _settings_that_act(recipe: Recipe) -> dict[str, Any]:
-    """By dotted key, without what does not change the result of the recipe's method."""
-    method = METHODS[recipe.method]
-    idle = {other.section for other in METHODS.values()} - {method.section} | MAY_DIFFER
-    idle |= set() if method.prunes else {"sparsity"}
-    return _dotted({key: value for key, value in recipe.as_dict().items() if key not in idle})
-
-
-def _dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _train_all(
