@@ -115,10 +115,10 @@ def encode(tokenizer: Any, table: Dataset, texts: tuple[str, ...], labels: list[
     Columns are the tokenizer's own (input_ids, attention_mask, for BERT token_type_ids) and labels.
     """
 
-    def tokens(rows: dict[str, list[str]]) -> dict[str, Any]:
+    def _tokens(rows: dict[str, list[str]]) -> dict[str, Any]:
         return dict(tokenizer(*(rows[column] for column in texts), truncation=True, max_length=max_length))
 
-    encoded = table.map(tokens, batched=True, remove_columns=table.column_names, keep_in_memory=True)
+    encoded = table.map(_tokens, batched=True, remove_columns=table.column_names, keep_in_memory=True)
     return encoded.add_column("labels", labels)
 
 

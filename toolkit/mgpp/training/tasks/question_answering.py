@@ -48,10 +48,10 @@ class QuestionAnswering:
         names = (*self.tokenizer.model_input_names, *POSITIONS)
         pad = DataCollatorWithPadding(self.tokenizer)
 
-        def collate(rows: list[Any]) -> Any:
+        def _collate(rows: list[Any]) -> Any:
             return pad([{name: row[name] for name in names if name in row} for row in rows])
 
-        return collate
+        return _collate
 
     def load_model(self, source: str) -> PreTrainedModel:
         """The pretrained encoder in float32 with a fresh span head, drawn from torch's random state."""
