@@ -1,11 +1,23 @@
 import copy
+from fractions import Fraction
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgpp import L2, AnnealedPrior, CubicSparsity, LinearRamp, MixtureGaussianPrior, Pruner, SparsityError
+from mgpp import (
+    L2,
+    AnnealedPrior,
+    CubicSparsity,
+    LinearRamp,
+    MixtureGaussianPrior,
+    Pruner,
+    SparsityError,
+    prunable_weights,
+)
+from mgpp.pruning.methods import METHODS
+from mgpp.pruning.pruner import split_evenly
 
 
 def make(sizes=((4, 5), (30,)), **options):
@@ -216,3 +228,118 @@ def test_what_does_not_compile_is_refused_before_the_training(monkeypatch):
     monkeypatch.setattr(MixtureGaussianPrior, "_add_compiled_", fail)
     with pytest.raises(ValueError, match=r"nothing compiles here \(no compiler\); say compiled=False"):
         make(penalty=MixtureGaussianPrior(1e-4, 1e-4, 0.05), compiled=True)
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=5), st.floats(0.05, 0.95), st.integers(0, 2**31))
+def test_each_matrix_loses_its_share_and_all_lose_exactly_k(sizes, share, seed):
+    draw = torch.Generator().manual_seed(seed)
+    weights = {str(i): torch.nn.Parameter(torch.randn(size, generator=draw)) for i, size in enumerate(sizes)}
+    pruner = Pruner(weights, sparsity=CubicSparsity(0.0, share, 0, 3), n_train=1, scope="matrix")
+    for step in range(5):
+        pruner.after_step(step)
+        assert pruner.zeros() == pruner.target_count(step)
+    for weight in weights.values():
+        zeros = int((weight == 0).sum())
+        assert abs(zeros - share * weight.numel()) <= 1.5
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def test_parts_are_those_of_seats_handed_out_one_by_one(sizes):
+    parts = [0] * len(sizes)
+    for count in range(1, sum(sizes) + 1):
+        parts[max(range(len(sizes)), key=lambda i: (Fraction(sizes[i], 2 * parts[i] + 1), -i))] += 1
+        assert split_evenly(count, sizes) == parts
+    assert parts == sizes
+
+
+def test_with_one_matrix_the_scopes_agree():
+    results = []
+    for scope in ("global", "matrix"):
+        weight = torch.nn.Parameter(torch.randn(50, generator=torch.Generator().manual_seed(0)))
+        pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0.1, 0.7, 0, 4), n_train=1, scope=scope)
+        for step in range(6):
+            pruner.after_step(step)
+        results.append((weight.tolist(), pruner.event))
+    assert results[0] == results[1]
+
+
+def test_an_unknown_scope_is_refused():
+    with pytest.raises(ValueError, match="scope='layer' must be one of global, matrix"):
+        Pruner(
+            {"w": torch.nn.Parameter(torch.ones(2))}, sparsity=CubicSparsity(0.0, 0.5, 0, 1), n_train=1, scope="layer"
+        )
+
+
+def test_a_mask_that_is_not_frozen_is_judged_anew_after_every_step():
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0.0, 0.5, 0, 2), n_train=1, freeze=False)
+    for step in range(3):
+        pruner.after_step(step)
+    with torch.no_grad():
+        weight.copy_(torch.tensor([9.0, 2.0, 3.0, 8.0]))
+    pruner.after_step(3)
+    assert weight.tolist() == [9, 0, 0, 8]
+    assert pruner.phase(3) == "pruning"
+    assert pruner.audit() == 2
+
+
+class Compound:
+    """A tiny training of any method that can be stopped and gone on with."""
+
+    def __init__(self, name, regrowth=True):
+        torch.manual_seed(2)
+        self.x = torch.randn(40, 6)
+        self.model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.02)
+        method, schedule = METHODS[name](), CubicSparsity(0.2, 0.75, 3, 14)
+        schedule = method.schedule(schedule)
+        weights = prunable_weights(self.model, include="weight")
+        if name == "transfer":
+            with torch.no_grad():
+                for weight in weights.values():
+                    weight[weight.abs() < 0.2] = 0
+        self.pruner = Pruner(
+            weights,
+            sparsity=schedule,
+            penalty=method.penalty(schedule),
+            importance=method.importance(),
+            n_train=40,
+            interval=4,
+            scope=method.scope,
+            freeze=method.freeze,
+            allow_regrowth=regrowth,
+        )
+
+    def run(self, steps):
+        for step in steps:
+            self.optimizer.zero_grad()
+            self.pruner.begin_step(step)
+            (self.model(self.x) - self.x[:, :1]).square().mean().backward()
+            self.pruner.before_step(step)
+            self.optimizer.step()
+            self.pruner.after_step(step)
+        return torch.cat([p.detach().flatten() for p in self.model.parameters()])
+
+    def state(self):
+        return copy.deepcopy([part.state_dict() for part in (self.model, self.optimizer, self.pruner)])
+
+    def load(self, states):
+        for part, state in zip((self.model, self.optimizer, self.pruner), states, strict=True):
+            part.load_state_dict(state)
+
+
+@pytest.mark.parametrize("regrowth", [True, False])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_ends_exactly_as_sparse_as_promised_and_resumes_to_the_same_bits(name, regrowth):
+    whole = Compound(name, regrowth)
+    expected = whole.run(range(20))
+    promised = whole.pruner.target_count(19)
+    assert whole.pruner.audit() == promised == whole.pruner.zeros()
+    assert (promised == 0) == (name == "dense")
+    for stop in (2, 5, 13, 15, 18):
+        first = Compound(name, regrowth)
+        first.run(range(stop))
+        second = Compound(name, regrowth)
+        torch.manual_seed(99)
+        second.load(first.state())
+        assert torch.equal(second.run(range(stop, 20)), expected), stop

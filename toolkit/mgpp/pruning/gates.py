@@ -57,7 +57,7 @@ class Learned(Importance):
         for name, weight in self.weights.items():
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             score = self.scores[name]
-            score.grad = self._score_grad(name, gradient).float()
+            score.grad = self._score_grad(name, gradient).to(score.dtype)
             if self.strength:
                 score.grad += self.strength / self.total * self._penalty_grad(score)
             self._gate_grad_(name, gradient)
@@ -186,9 +186,7 @@ class HardConcrete(Learned):
             RuntimeError: if `Pruner.begin_step` was not called.
         """
         if self.drawn != step:
-            raise RuntimeError(
-                f"l0: the gates of step {step} were not drawn; call pruner.begin_step({step}) before forward"
-            )
+            raise RuntimeError(f"l0: step {step} has no gates; call pruner.begin_step({step}) before the forward pass")
         super().observe(step)
 
     def probability_open(self, score: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """The Pruner: the one place where penalty, importance, schedule and mask rule meet a training step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal, Protocol, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -236,9 +236,8 @@ class Pruner:
         return {name: ranks[name].masked_fill(~mask, -math.inf) for name, mask in self.masks.items()} or ranks
 
     def _split(self, count: int) -> list[int]:
-        """How many of `count` each group of targets loses: the same share, and `count` in all."""
-        ends = np.cumsum([sum(self.weights[name].numel() for name in names) for names in self._groups])
-        return [int(part) for part in np.diff([round(count * int(end) / self.total) for end in ends], prepend=0)]
+        """How many of `count` each group of targets loses."""
+        return split_evenly(count, [sum(self.weights[name].numel() for name in names) for names in self._groups])
 
     def _expected_threshold(self, count: int) -> float | None:
         """The threshold on a straight line through those of the last two events: right within 0.5% almost always."""
@@ -307,6 +306,27 @@ class Pruner:
 
     def _has_frozen(self) -> bool:
         return self.freeze and self.event is not None and self.event.step >= self.sparsity.end_step
+
+
+def split_evenly(count: int, sizes: Sequence[int]) -> list[int]:
+    """`count` split into whole parts in proportion to `sizes`, such that with a growing count no part ever shrinks.
+
+    Webster's method, by which parliaments share out seats: the next one goes where size / (2 part + 1) is largest.
+    Rounding each share by itself would miss the count, and mending that by the largest remainders would shrink parts.
+
+    Example:
+        >>> split_evenly(5, [10, 10, 1])
+        [3, 2, 0]
+    """
+    total = sum(sizes)
+    parts = [-((total - 2 * size * count) // (2 * total)) for size in sizes]  # rounded, halves down
+    while sum(parts) < count:
+        gains = [(Fraction(size, 2 * part + 1), -i) for i, (size, part) in enumerate(zip(sizes, parts, strict=True))]
+        parts[-max(gains)[1]] += 1
+    while sum(parts) > count:
+        gains = [(Fraction(size, 2 * part - 1), -i) for i, (size, part) in enumerate(zip(sizes, parts, strict=True))]
+        parts[-min(gain for gain in gains if gain[0] > 0)[1]] -= 1
+    return parts
 
 
 def _groups(weights: Mapping[str, Tensor], scope: str) -> list[list[str]]:

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from mgpp import CubicSparsity, Pruner
+from mgpp.pruning.importance import GivenMask, Importance, Sensitivity, read_masks
+
+
+def test_magnitudes_are_the_weights_themselves():
+    weight = torch.tensor([1.0, -2.0])
+    importance = Importance()
+    importance.attach({"w": weight})
+    assert importance.ranks()["w"] is weight
+    assert importance.tensors() == {}
+
+
+def platon_by_hand(thetas, gradients, beta1, beta2, window):
+    """The scores after each step, written out in numpy."""
+    mean, deviation, scores = np.zeros_like(thetas[0]), np.zeros_like(thetas[0]), []
+    for step in range(len(thetas)):
+        if (step + 1) % window == 0:
+            recent = range(step + 1 - window, step + 1)
+            sensitivity = np.mean([np.abs(thetas[t] * gradients[t]) for t in recent], axis=0)
+            mean = beta1 * mean + (1 - beta1) * sensitivity
+            deviation = beta2 * deviation + (1 - beta2) * np.abs(sensitivity - mean)
+        scores.append(mean * deviation)
+    return scores
+
+
+@pytest.mark.parametrize("window", [1, 10])
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.85, 0.95), (0.0, 0.5)])
+def test_platon_is_the_written_out_loop_over_thirty_steps(window, beta1, beta2):
+    draw = np.random.default_rng(0)
+    thetas, gradients = draw.normal(size=(2, 30, 7))
+    expected = platon_by_hand(thetas, gradients, beta1, beta2, window)
+    weight = nn.Parameter(torch.zeros(7, dtype=torch.float64))
+    importance = Sensitivity(beta1, beta2, window)
+    importance.attach({"w": weight})
+    for step in range(30):
+        weight.data = torch.from_numpy(thetas[step])
+        weight.grad = torch.from_numpy(gradients[step])
+        importance.observe(step)
+        np.testing.assert_allclose(importance.ranks()["w"], expected[step], rtol=1e-12, atol=1e-30)
+
+
+def test_platon_in_a_training_prunes_by_its_scores():
+    torch.manual_seed(1)
+    layer, x = nn.Linear(6, 4, bias=False), torch.randn(32, 6)
+    importance = Sensitivity(0.5, 0.5, window=1)
+    pruner = Pruner(
+        {"w": layer.weight}, sparsity=CubicSparsity(0.0, 0.5, 2, 6), importance=importance, n_train=32, freeze=False
+    )
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
+    for step in range(9):
+        optimizer.zero_grad()
+        (layer(x).sum(1) - x[:, 0]).square().mean().backward()
+        pruner.before_step(step)
+        optimizer.step()
+        pruner.after_step(step)
+    lowest = importance.ranks()["w"].flatten().argsort()[:12]
+    assert (layer.weight.flatten()[lowest] == 0).all()
+    assert pruner.audit() == 12
+
+
+def test_a_weight_that_the_loss_did_not_reach_is_not_sensitive():
+    weight = nn.Parameter(torch.ones(2))
+    importance = Sensitivity(window=1)
+    importance.attach({"w": weight})
+    importance.observe(0)
+    assert importance.ranks()["w"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("settings", [{"beta1": 1.0}, {"beta2": -0.1}, {"window": 0}, {"window": 1.5}, {"beta1": None}])
+def test_numbers_out_of_range_are_named(settings):
+    with pytest.raises(ValueError, match=f"PLATON: {next(iter(settings))}="):
+        Sensitivity(**settings)
+
+
+@given(st.data())
+def test_a_given_mask_is_kept_and_nothing_else_is_zeroed(data):
+    size = data.draw(st.integers(2, 40))
+    kept = torch.tensor(data.draw(st.lists(st.booleans(), min_size=size, max_size=size).filter(lambda k: any(k) and not all(k))))
+    weight = nn.Parameter(torch.arange(1.0, size + 1))
+    pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0.0, 0.9, 1, 2), importance=GivenMask({"w": kept}), n_train=1)
+    for step in range(3):
+        with torch.no_grad():
+            weight += 1
+        pruner.after_step(step)
+        assert torch.equal(weight != 0, kept)
+    assert pruner.audit() == int((~kept).sum())
+
+
+def weights(*names):
+    return {name: nn.Parameter(torch.ones(2, 2)) for name in names}
+
+
+def test_masks_match_names_with_and_without_prefixes():
+    mask = torch.tensor([[True, False], [True, True]])
+    for given_name in ("encoder.layer.0.w", "bert.encoder.layer.0.w", "module.bert.encoder.layer.0.w"):
+        importance = GivenMask({given_name: mask})
+        importance.attach(weights("bert.encoder.layer.0.w"))
+        assert torch.equal(importance.masks["bert.encoder.layer.0.w"], mask)
+
+
+@pytest.mark.parametrize(
+    ("masks", "words"),
+    [
+        ({"b.w": torch.zeros(2, 2) > 0}, "the mask b.w matches no target; targets are a.w"),
+        ({"a.w": torch.zeros(3) > 0}, r"the mask a.w has shape \(3,\), its weight \(2, 2\)"),
+        ({}, "the target a.w has no mask"),
+        (None, "no weight is zero"),
+        ({"a.w": torch.ones(2, 2) > 0}, "no weight is zero"),
+    ],
+)
+def test_masks_that_do_not_fit_are_errors(masks, words):
+    with pytest.raises(ValueError, match=words):
+        GivenMask(masks).attach(weights("a.w"))
+
+
+def test_masks_are_read_from_a_pruned_model_and_not_from_its_embeddings(tmp_path):
+    name = "bert.encoder.layer.0.output.dense.weight"
+    matrix, embeddings = torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2)
+    save_file({name: matrix, "bert.embeddings.word_embeddings.weight": embeddings}, tmp_path / "model.safetensors")
+    assert {key: mask.tolist() for key, mask in read_masks(tmp_path).items()} == {name: [[True, False]]}
+    save_file({"0.weight": matrix, "1.weight": matrix + 1, "0.bias": torch.zeros(2)}, tmp_path / "model.safetensors")
+    assert list(read_masks(tmp_path)) == ["0.weight"]
+
+
+def test_a_folder_without_a_pruned_model_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="holds no safetensors file"):
+        read_masks(tmp_path)
+    save_file({"0.weight": torch.ones(2, 2)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="no matrix holds a zero"):
+        read_masks(tmp_path)
+
+
+def test_state_of_another_model_is_refused():
+    importance = Sensitivity()
+    importance.attach(weights("a.w"))
+    other = Sensitivity()
+    other.attach(weights("b.w"))
+    with pytest.raises(ValueError, match="Sensitivity: the state that was saved differs in"):
+        importance.load(other.tensors())
