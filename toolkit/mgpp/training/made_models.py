@@ -58,6 +58,7 @@ class MadeGpt2:
         learning_rate: at its height.
         final_factor: the last learning rate over the highest.
         warmup: steps in which the learning rate rises.
+        beta2: Adam's memory of squared gradients, shorter than usual for a short training.
         seed: of weights, order and dropout.
     """
 
@@ -67,11 +68,12 @@ class MadeGpt2:
     layers: int = 4
     heads: int = 6
     dropout: float = 0.1
-    epochs: int = 4
+    epochs: int = 3
     batch_size: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     final_factor: float = 0.1
-    warmup: int = 50
+    warmup: int = 100
+    beta2: float = 0.95
     seed: int = 0
 
     def config(self, vocabulary: int | None = None) -> GPT2Config:
@@ -105,6 +107,21 @@ class MadeGpt2:
 MADE_MODELS: dict[str, MadeGpt2] = {"reviews-gpt2": MadeGpt2()}
 
 
+def place_of(name: str, folder: str | Path = FOLDER) -> Path:
+    """Where a made model is kept, whether it is there yet or not.
+
+    Raises:
+        RecipeError: if the name is unknown.
+
+    Example:
+        >>> place_of("reviews-gpt2").parent.as_posix()
+        'data/local/models'
+    """
+    if name not in MADE_MODELS:
+        raise RecipeError(f"model={name!r} is not made here{did_you_mean(name, MADE_MODELS)}")
+    return Path(folder) / f"{name}-{MADE_MODELS[name].fingerprint}"
+
+
 def locate(name: str, folder: str | Path = FOLDER, *, progress: bool = True) -> Path:
     """The folder of a made model, for `from_pretrained`; trained first if it is not there yet.
 
@@ -123,14 +140,11 @@ def locate(name: str, folder: str | Path = FOLDER, *, progress: bool = True) -> 
     Example:
         >>> locate("reviews-gpt2")  # doctest: +SKIP
     """
-    if name not in MADE_MODELS:
-        raise RecipeError(f"model={name!r} is not made here{did_you_mean(name, MADE_MODELS)}")
-    settings = MADE_MODELS[name]
-    place = Path(folder) / f"{name}-{settings.fingerprint}"
+    place = place_of(name, folder)
     if not place.is_dir():
         if progress:
             print(f"{name} is trained on the film texts first, once, and kept in {place}", file=sys.stderr)
-        _make_whole(settings, place, progress)
+        _make_whole(MADE_MODELS[name], place, progress)
     return place
 
 
@@ -212,6 +226,7 @@ def _arguments(settings: MadeGpt2, steps: int, folder: str) -> TrainingArguments
         lr_scheduler_kwargs={"power": 1.0, "lr_end": settings.learning_rate * settings.final_factor},
         warmup_steps=settings.warmup,
         weight_decay=0.0,
+        adam_beta2=settings.beta2,
         seed=settings.seed,
         use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
         **quiet,
