@@ -1,11 +1,18 @@
 """The command line: `mgpp train | runs | figures | explore | check`. Heavy modules load only when they are needed."""
 
+import inspect
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from mgpp.runs import Run
+    from mgpp.training.recipes import Recipe
+
 RUNS_FOLDER, SWEEP_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("data/sensitivity"), Path("figures")
+TRIALS_FOLDER = Path("data/tuning")
 NEW_RUNS_FOLDER = Path("data/local")  # ignored by git: what one tries does not mix with the committed runs
 
 
@@ -23,6 +30,11 @@ class _CleanErrors(click.Group):
             raise click.ClickException(str(error)) from None
 
 
+_overrides = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: prior.lam=1e-5"
+)
+
+
 @click.group(cls=_CleanErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mgpp-toolkit", prog_name="mgpp")
 def main() -> None:
@@ -30,25 +42,147 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("recipe")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: prior.lam=1e-5")
+@click.argument("recipe", required=False)
+@_overrides
+@click.option("--data", type=click.Path(), metavar="DIR", help="Local files in the hub's format, instead of the hub")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder [data/local/NAME]")
 @click.option("--replace", is_flag=True, help="Delete the run that DIR holds, instead of refusing")
+@click.option("--resume", "stopped", type=click.Path(path_type=Path), metavar="DIR", help="Go on with a stopped run")
+@click.option("--dry-run", is_flag=True, help="Say what would be trained and what it would cost, and stop")
 @click.option("--quiet", is_flag=True, help="No progress bar")
-def train(recipe: str, overrides: tuple[str, ...], out: Path | None, replace: bool, quiet: bool) -> None:
+def train(
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    data: str | None,
+    out: Path | None,
+    replace: bool,
+    stopped: Path | None,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
     """Train by RECIPE and log the run.
 
     RECIPE is the name of one that comes with the toolkit, or a YAML file.
     """
-    from mgpp.training.recipes import load_recipe, parse_override
+    if (recipe is None) == (stopped is None):
+        raise click.UsageError("give a RECIPE, or --resume DIR of a run that was stopped")
+    if stopped is not None:
+        if overrides or data or out or replace or dry_run:
+            raise click.UsageError("--resume goes on with the run's own recipe and folder; give no other option")
+        from mgpp.training.train import resume
 
-    settings = load_recipe(recipe, **dict(parse_override(text) for text in overrides))
-    folder = out or NEW_RUNS_FOLDER / settings.run_name
+        click.echo(_result(resume(stopped, progress=not quiet)))
+        return
+    settings = _settings(str(recipe), (*overrides, *((f"data={data}",) if data else ())))
+    if dry_run:
+        from mgpp.training.dry_run import dry_run as describe
+
+        click.echo(describe(settings))
+        return
     from mgpp.training.train import train
 
-    run = train(settings, folder, replace_run=replace, progress=not quiet)
-    accuracy, error = run.final["accuracy"], run.final["accuracy_se"]
-    click.echo(f"{folder}: accuracy {accuracy:.1%} ± {error:.1%} on the test set, sparsity {run.final['sparsity']:.4f}")
+    folder = out or NEW_RUNS_FOLDER / settings.run_name
+    click.echo(_result(train(settings, folder, replace_run=replace, progress=not quiet)))
+
+
+def _settings(recipe: str, overrides: tuple[str, ...]) -> "Recipe":
+    from mgpp.training.recipes import load_recipe, parse_override
+
+    return load_recipe(recipe, **dict(parse_override(text) for text in overrides))
+
+
+def _result(run: "Run") -> str:
+    """One line on a finished run: the metric that decides, and the sparsity."""
+    from mgpp.runs import percent
+
+    split = "test" if f"validation_{run.metric}" in run.final else "validation"
+    error = run.final.get(f"{run.metric}_se")
+    spread = "" if error is None else f" ± {percent(run.metric, error)}"
+    score = f"{run.metric} {percent(run.metric, run.final[run.metric])}{spread}"
+    return f"{run.folder}: {score} on the {split} set, sparsity {run.final['sparsity']:.4f}"
+
+
+@main.command()
+@click.argument("recipe")
+@_overrides
+@click.option("--methods", default="mgpp,l2,gmp", show_default=True, help="Names; see mgpp methods")
+@click.option("--sparsities", default="0.9", show_default=True, help="Final sparsities")
+@click.option("--seeds", default="0", show_default=True, help="Seeds, such as 0,1,2 or 0-2")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Of the runs [data/local/NAME-comparison]"
+)
+@click.option("--jobs", default=1, show_default=True, help="Trainings at a time")
+@click.option("--readme", type=click.Path(path_type=Path), metavar="FILE", help="Write the table between its markers")
+@click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Of the figures [DIR of the runs]")
+@click.option("--trials", type=click.Path(path_type=Path), default=TRIALS_FOLDER, show_default=True, metavar="DIR")
+def compare(
+    recipe: str,
+    overrides: tuple[str, ...],
+    methods: str,
+    sparsities: str,
+    seeds: str,
+    out: Path | None,
+    jobs: int,
+    readme: Path | None,
+    figures: Path | None,
+    trials: Path,
+) -> None:
+    """Train METHODS x SPARSITIES x SEEDS of RECIPE, and write frame, table and figures.
+
+    What is finished is passed over, so that the same command goes on where it was stopped.
+    """
+    from mgpp.analysis.report import write_comparison
+    from mgpp.runs import load_runs
+    from mgpp.training.compare import compare
+    from mgpp.training.recipes import parse_override
+
+    folder = compare(
+        recipe,
+        methods=_words(methods),
+        sparsities=[float(word) for word in _words(sparsities)],
+        seeds=_numbers(seeds),
+        out=out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison",
+        jobs=jobs,
+        overrides=dict(parse_override(text) for text in overrides),
+        report=click.echo,
+    )
+    for path in write_comparison(folder, trials=trials, readme=readme, figures=figures):
+        click.echo(path)
+    failed = [run.name for run in load_runs(folder) if run.status == "failed"]
+    if failed:
+        raise click.ClickException(
+            f"failed: {', '.join(failed)}; run.json says why; the same command tries again"
+        )
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    """Whole numbers and ranges of them, such as 0,2-4."""
+    numbers: list[int] = []
+    for word in _words(text):
+        first, _, last = word.partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            raise click.BadParameter(f"{word!r} must be a whole number or a range such as 0-2", param_hint="--seeds")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+@main.command()
+@click.argument("name", required=False)
+def methods(name: str | None) -> None:
+    """The methods, or the card of the one that is called NAME."""
+    from mgpp.pruning.methods import METHODS
+
+    if name is None:
+        for key, method in METHODS.items():
+            click.echo(f"{key:15}{(inspect.getdoc(method) or '').splitlines()[0]}")
+    elif name in METHODS:
+        click.echo(inspect.getdoc(METHODS[name]))
+    else:
+        raise click.BadParameter(f"{name!r} is none of {', '.join(METHODS)}", param_hint="NAME")
 
 
 @main.command()
@@ -63,8 +197,8 @@ def runs(folder: Path) -> None:
         return
     formats = {
         "sparsity": "{:g}".format,
-        "accuracy": "{:.1%}".format,
-        "accuracy_se": "{:.1%}".format,
+        "score": "{:.4g}".format,
+        "score_se": "{:.2g}".format,
         "seconds": "{:.0f}".format,
     }
     click.echo(table.to_string(index=False, formatters=formats, na_rep="-"))

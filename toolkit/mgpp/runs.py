@@ -397,6 +397,16 @@ def load_runs(folder: str | Path) -> list[Run]:
     return [load_run(file.parent) for file in sorted(folder.glob("*/run.json"))]
 
 
+def percent(metric: str, value: float) -> str:
+    """A metric as people write it: shares in percent, a perplexity as it is.
+
+    Example:
+        >>> percent("accuracy", 0.756), percent("perplexity", 23.456)
+        ('75.6%', '23.46')
+    """
+    return f"{value:.4g}" if metric == "perplexity" else f"{value:.1%}"
+
+
 def summary(runs: list[Run]) -> pd.DataFrame:
     """One row a run: name, status, method, sparsity, seed, metric, score (the metric's value), score_se, seconds."""
     columns = ["name", "status", "method", "sparsity", "seed", "metric", "score", "score_se", "seconds"]

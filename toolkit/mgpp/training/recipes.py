@@ -239,7 +239,7 @@ def _packaged() -> Any:
     return resources.files("mgpp.training") / "recipes"
 
 
-def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
+def load_recipe(name_or_path: str | Path, /, **overrides: Any) -> Recipe:
     """Read a recipe that comes with the toolkit by its name, or any YAML file by its path.
 
     Args:
@@ -269,7 +269,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
     return recipe_from({"name": path.stem, **data}, **overrides)
 
 
-def recipe_from(data: Mapping[str, Any], **overrides: Any) -> Recipe:
+def recipe_from(data: Mapping[str, Any], /, **overrides: Any) -> Recipe:
     """A recipe from nested data and values by dotted key, checked strictly.
 
     Example:

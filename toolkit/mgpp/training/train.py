@@ -22,6 +22,7 @@ from mgpp.pruning.callback import STATE_FILE, PruningCallback, restore
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
 from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run
+from mgpp.training.made_models import MADE_MODELS, locate
 from mgpp.training.packages import MINILM, sha256
 from mgpp.training.progress import ProgressBar
 from mgpp.training.provenance import native_bf16, provenance
@@ -170,6 +171,7 @@ def locate_model(name: str) -> tuple[str, str | None]:
     """Where the model is loaded from, and the hash of its weights where they lie in one local file."""
     if name == "minilm":
         return str(MINILM.locate().parent), MINILM.sha256
+    name = str(locate(name)) if name in MADE_MODELS else name
     file = Path(name) / "model.safetensors"
     return name, sha256(file) if file.is_file() else None
 
