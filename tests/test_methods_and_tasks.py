@@ -1,0 +1,131 @@
+"""Every method on every task, on the real architectures in small: train, save, resume to the same bits, audit."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_models import small_bart, small_bert, small_deberta, small_gpt2
+from transformers import AutoConfig
+
+from mgpp import prunable_weights
+from mgpp.pruning.methods import METHODS
+from mgpp.runs import load_run
+from mgpp.training import train as train_module
+from mgpp.training.recipes import recipe_from
+from mgpp.training.tasks import TASKS, film_qa, reviews, reviews_lm
+from mgpp.training.tasks.glue import GLUE
+from mgpp.training.train import resume, train
+
+DEBERTA = {"glue-mnli", "glue-qqp", "glue-qnli", "glue-sst2", "glue-stsb", "squad-v2"}
+ARCHITECTURES = {"xsum": "bart", "cnn-dailymail": "bart", "clm": "gpt2", "reviews-lm": "gpt2"}
+MAKE = {"bert": small_bert, "deberta": small_deberta, "bart": small_bart, "gpt2": small_gpt2}
+TEXT = "The quick fox likes Paris, and a man plays. She said that it was good"
+PACKAGED = {"reviews": reviews, "film-qa": film_qa, "reviews-lm": reviews_lm}
+
+
+def row(task, i):
+    """A row of a task's data as the hub has it."""
+    text = f"{TEXT} {i} times over."
+    match task.partition("-"):
+        case "glue", _, name:
+            label = i % len(GLUE[name].labels) if GLUE[name].labels else float(i % 6)
+            return {column: f"{text} {column}" for column in GLUE[name].texts} | {"label": label}
+        case "squad", _, version:
+            no_answer = {"text": [], "answer_start": []}
+            answer = {"text": ["Paris"], "answer_start": [text.index("Paris")]}
+            answers = no_answer if version and i % 3 == 0 else answer
+            return {"id": str(i), "question": "What does it like?", "context": text, "answers": answers}
+        case "xsum", _, _:
+            return {"document": text, "summary": TEXT, "id": str(i)}
+        case "cnn", _, _:
+            return {"article": text, "highlights": TEXT, "id": str(i)}
+    return {"text": text}
+
+
+@pytest.fixture(scope="module", params=sorted(TASKS))
+def small_recipe(request, tmp_path_factory):
+    """A recipe of three steps on a small model and a dozen rows, and the folder of the model with some zeros."""
+    task, folder = request.param, tmp_path_factory.mktemp(request.param)
+    kind = ARCHITECTURES.get(task, "deberta" if task in DEBERTA else "bert")
+    model = MAKE[kind](folder / "model")
+    patch = pytest.MonkeyPatch()
+    data = None
+    if task in PACKAGED:
+        module = PACKAGED[task]
+        table = module.read().groupby("split").head(12)
+        patch.setattr(module, "read", lambda: table)
+    else:
+        data = folder / "data"
+        data.mkdir()
+        splits = ["train", "validation", "test"]
+        splits += ["validation_matched", "validation_mismatched"] if task == "glue-mnli" else []
+        for split in splits:
+            rows = [row(task, i) for i in range(12)]
+            (data / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    settings = {
+        "task": task,
+        "name": task,
+        "model": str(model),
+        "data": data and str(data),
+        "max_length": 40,
+        "batch_size": 4,
+        "max_steps": 4,
+        "save_every": 2,
+        "threads": 1,
+        "precision": "fp32",
+        "text": {"stride": 4, "target_length": 8, "beams": 2},
+        "sparsity": {"warmup": 1, "frozen": 1, "interval": 1, "final": 0.9},
+        "log": {"every": 2, "histograms_every": 2, "evaluate_every": 100, "trajectories": 5},
+    }
+    recipe = recipe_from(settings)
+    loaded = train_module.load_task(recipe, recipe.model)
+    patch.setattr(train_module, "load_task", lambda recipe, source: loaded)
+    patch.setattr("accelerate.utils.memory.gc.collect", lambda: 0)  # takes longer than the training
+    yield recipe
+    patch.undo()
+
+
+def pruned(folder, target):
+    """The model of a folder with every third weight of its matrices set to zero."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(folder)
+    with torch.no_grad():
+        for weight in prunable_weights(model).values():
+            weight.view(-1)[::3] = 0
+    shutil.copytree(folder, target)
+    model.save_pretrained(target)
+    return target
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_trains_saves_resumes_and_keeps_its_promise(method, small_recipe, tmp_path):
+    changes = {"method": method}
+    if method == "transfer":
+        changes |= {"transfer.mask": str(pruned(small_recipe.model, tmp_path / "pruned"))}
+    recipe = recipe_from(small_recipe.as_dict(), **changes)
+    run = train(recipe, tmp_path / "run", progress=False)
+    total = run.info["targets"]["count"]
+    share = {"dense": 0.0, "transfer": 1 / 3}.get(method, 0.9)
+    assert run.final["zeros"] == pytest.approx(share * total, abs=20 if method == "transfer" else 0.5)
+    assert run.metric in run.final
+    whole = load_file(run.checkpoint / "model.safetensors")
+
+    shutil.rmtree(run.checkpoint)
+    shutil.rmtree(run.folder / "checkpoints" / "checkpoint-4")
+    info = json.loads((run.folder / "run.json").read_text())
+    (run.folder / "run.json").write_text(json.dumps(info | {"status": "running"}))
+    again = resume(run.folder, progress=False)
+    assert again.info["resumed_at"] == [2]
+    resumed = load_file(again.checkpoint / "model.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert again.final == run.final
+    logged = load_run(tmp_path / "run").metrics.drop(columns="epoch")
+    assert logged.equals(run.metrics.drop(columns="epoch"))
+
+
+def test_the_architectures_are_the_real_ones(small_recipe):
+    kind = AutoConfig.from_pretrained(small_recipe.model).model_type
+    assert kind in {"bert", "deberta-v2", "bart", "gpt2"}
