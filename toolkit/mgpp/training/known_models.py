@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from mgpp.training.made_models import FOLDER, MADE_MODELS
+from mgpp.training.made_models import MADE_MODELS, place_of
 from mgpp.training.packages import MINILM
 from mgpp.training.strict import RecipeError
 
@@ -113,7 +113,7 @@ def local_folder(name_or_folder: str | Path) -> Path | None:
     if name == "minilm":
         return MINILM.locate().parent
     if name in MADE_MODELS:
-        place = FOLDER / f"{name}-{MADE_MODELS[name].fingerprint}"
+        place = place_of(name)
         return place if place.is_dir() else None
     if Path(name, "config.json").is_file():
         return Path(name)
