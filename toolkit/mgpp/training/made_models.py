@@ -37,6 +37,7 @@ from mgpp.training.tasks.language_modeling import LanguageModeling
 
 FOLDER = Path("data/local/models")  # ignored by git
 END = "<|endoftext|>"
+COST = "about ten minutes of one core"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class MadeGpt2:
     """What makes a small GPT-2 for film texts: shape and training.
 
     The defaults give 2,590,848 weights, of which the 1,769,472 of attention and feed-forward are prunable. Adam without
-    weight decay; the learning rate rises over `warmup` steps and falls linearly to `final_factor` of its height.
+    weight decay; the learning rate rises over `warmup` steps and falls linearly to `final_factor` of its height. They
+    were chosen to be quick (nine minutes of one core of an AMD EPYC): at their end the model is still learning, with a
+    perplexity of 183 on the validation films and 180 on the test films.
 
     Attributes:
         vocabulary: tokens of the byte-level BPE tokenizer.
@@ -143,7 +146,7 @@ def locate(name: str, folder: str | Path = FOLDER, *, progress: bool = True) -> 
     place = place_of(name, folder)
     if not place.is_dir():
         if progress:
-            print(f"{name} is trained on the film texts first, once, and kept in {place}", file=sys.stderr)
+            print(f"{name} is trained on the film texts first, once, {COST}, and kept in {place}", file=sys.stderr)
         _make_whole(MADE_MODELS[name], place, progress)
     return place
 
