@@ -6,7 +6,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mgpp.analysis import style
 from mgpp.analysis.axes import on_own_axes
@@ -107,11 +109,20 @@ def plot_against(summary: pd.DataFrame, measure: str, x: str = "n", *, ax: Axes,
         ax.fill_between(rows[x], low.clip(lower=0.0), high, color=color, alpha=0.15, linewidth=0)
     names = {"n": "training examples n", "kept": "weights kept"}
     ax.set(xscale="log", xlabel=names.get(x, x), ylabel=MEASURES[measure])
+    _plain_numbers(ax.xaxis)
     if measure == "excess_risk":
         ax.set_yscale("log")
+        _plain_numbers(ax.yaxis, subs=(1.0, 2.0, 5.0))
     else:
-        ax.set_ylim(-0.04, 1.04)
+        ax.set(ylim=(-0.04, 1.04), yticks=[0, 0.25, 0.5, 0.75, 1])
     return ax
+
+
+def _plain_numbers(axis: Axis, subs: tuple[float, ...] = (1.0,)) -> None:
+    """Numbers instead of powers on a log axis."""
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def figure_consistency(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -> Figure:
@@ -135,7 +146,7 @@ def figure_consistency(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) 
         for panels, name in zip(axes.T if narrow else axes, problems, strict=True):
             for ax, measure in zip(panels, MEASURES, strict=True):
                 plot_against(summary[summary["problem"] == name], measure, ax=ax)
-            panels[0].set_title(PROBLEM_NAMES[name], loc="left")
+            panels[0].set_title(PROBLEM_NAMES[name].partition(",")[0] if narrow else PROBLEM_NAMES[name], loc="left")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS))
     return figure
