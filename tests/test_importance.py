@@ -83,7 +83,8 @@ def test_numbers_out_of_range_are_named(settings):
 @given(st.data())
 def test_a_given_mask_is_kept_and_nothing_else_is_zeroed(data):
     size = data.draw(st.integers(2, 40))
-    kept = torch.tensor(data.draw(st.lists(st.booleans(), min_size=size, max_size=size).filter(lambda k: any(k) and not all(k))))
+    some = st.lists(st.booleans(), min_size=size, max_size=size).filter(lambda kept: any(kept) and not all(kept))
+    kept = torch.tensor(data.draw(some))
     weight = nn.Parameter(torch.arange(1.0, size + 1))
     pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0.0, 0.9, 1, 2), importance=GivenMask({"w": kept}), n_train=1)
     for step in range(3):

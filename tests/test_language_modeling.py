@@ -114,7 +114,7 @@ def test_two_masked_evaluations_agree_bit_for_bit_and_leave_the_random_state_alo
     assert task.evaluate(model, "validation") == first
 
 
-def test_masked_loss_is_over_the_chosen_tokens_and_trainings_choose_anew(bert, data):
+def test_masked_loss_is_over_the_chosen_tokens_and_other_batches_and_seeds_choose_anew(bert, data):
     task = load("mlm", bert, data)
     model = task.load_model(bert).eval()
     (batch,) = task._batches(task.splits["validation"])
@@ -123,8 +123,11 @@ def test_masked_loss_is_over_the_chosen_tokens_and_trainings_choose_anew(bert, d
     with torch.no_grad():
         assert task.evaluate(model, "validation")["loss"] == pytest.approx(float(model(**batch).loss), rel=1e-5)
     rows = [task.splits["train"][i] for i in range(8)]
-    first, second = task.collate(rows), task.collate(rows)
-    assert not torch.equal(first["labels"], second["labels"])
+    first, again, other_batch = task.collate(rows), task.collate(rows), task.collate(rows[::-1])
+    assert torch.equal(first["labels"], again["labels"])  # so that a stopped training can go on
+    assert not torch.equal(first["labels"], other_batch["labels"].flip(0))
+    torch.manual_seed(7)
+    assert not torch.equal(first["labels"], task.collate(rows)["labels"])
     special = (first["labels"] == task.tokenizer.cls_token_id) | (first["labels"] == task.tokenizer.sep_token_id)
     assert not special.any()
 

@@ -3,10 +3,16 @@
 import re
 from pathlib import Path
 
-import datasets
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from mgpp import load_run
+from mgpp import train
+from mgpp.pruning.methods import METHODS
+from mgpp.runs import mark_failed
+from mgpp.training.recipes import recipe_from
+from mgpp.training.tasks import TASKS
+from mgpp.training.train import resume
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,30 +26,27 @@ def test_the_library_in_fifteen_lines_finds_the_inputs_that_matter(capsys):
     assert capsys.readouterr().out == "18 zeros; kept: [0, 1]\n"
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_the_script_with_the_published_settings_runs(tiny_model_folder, tmp_path, monkeypatch):
-    rows = {
-        "premise": ["a film", "no film"] * 8,
-        "hypothesis": ["it is", "it is not"] * 8,
-        "label": [0, 1] * 8,
-        "idx": [0] * 16,
-    }
-    small = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows)})
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *names: small)
-    local = CODE[1]
-    for published, small_scale in {
-        '"google-bert/bert-base-uncased"': repr(str(tiny_model_folder)),
-        "num_labels=3": "num_labels=2",
-        ", 32\n": ", 4\n",
-        '    "mnli",\n': '    "mnli",\n    use_cpu=True,\n    disable_tqdm=True,\n    report_to="none",\n',
-    }.items():
-        assert published in local
-        local = local.replace(published, small_scale)
-    exec(local, {})
-    run = load_run(tmp_path / "mnli" / "run")
-    assert run.metrics["sparsity"].iloc[-1] == pytest.approx(0.9, abs=1e-3)
-    assert run.metrics["lam"].iloc[-1] == 1e-4
+def test_every_method_and_task_is_named():
+    named = set(re.findall(r"`([a-z0-9-]+)`", README))
+    assert set(METHODS) <= named
+    assert {task for task in TASKS if not task.startswith("glue-")} <= named
+
+
+def test_a_method_is_added_as_contributing_says(tiny_recipe, tmp_path):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = re.search(r"<!-- method -->\n```python\n(.*?)```", text, flags=re.S).group(1)
+    assert len(code.splitlines()) < 60
+    try:
+        exec(code, {"__name__": "mine"})
+        recipe = recipe_from(tiny_recipe.as_dict(), method="taylor", **{"taylor.decay": 0.5, "save_every": 20})
+        run = train(recipe, tmp_path / "run", progress=False)
+        assert run.final["zeros"] == round(0.9 * run.info["targets"]["count"])
+        whole = load_file(run.checkpoint / "model.safetensors")
+        mark_failed(run.folder, "stopped")
+        again = load_file(resume(run.folder, progress=False).checkpoint / "model.safetensors")
+        assert all(torch.equal(whole[name], again[name]) for name in whole)
+    finally:
+        del METHODS["taylor"]
 
 
 def test_every_make_target_exists():

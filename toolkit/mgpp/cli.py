@@ -108,9 +108,7 @@ def _result(run: "Run") -> str:
 @click.option("--methods", default="mgpp,l2,gmp", show_default=True, help="Names; see mgpp methods")
 @click.option("--sparsities", default="0.9", show_default=True, help="Final sparsities")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, such as 0,1,2 or 0-2")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Of the runs [data/local/NAME-comparison]"
-)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Of the runs [data/local/NAME-comparison]")
 @click.option("--jobs", default=1, show_default=True, help="Trainings at a time")
 @click.option("--readme", type=click.Path(path_type=Path), metavar="FILE", help="Write the table between its markers")
 @click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Of the figures [DIR of the runs]")
@@ -150,9 +148,7 @@ def compare(
         click.echo(path)
     failed = [run.name for run in load_runs(folder) if run.status == "failed"]
     if failed:
-        raise click.ClickException(
-            f"failed: {', '.join(failed)}; run.json says why; the same command tries again"
-        )
+        raise click.ClickException(f"failed: {', '.join(failed)}; run.json says why; the same command tries again")
 
 
 def _words(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from mgpp.analysis.comparison import comparison_frame, main_experiment, paired_to, scored
+from mgpp.analysis.comparison import comparison_frame, paired_to, scored
 from mgpp.analysis.comparison_table import results_markdown
 from mgpp.analysis.plots import METHOD_NAMES
 from mgpp.runs import Run, load_runs
@@ -120,7 +120,6 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
         "README.md",
         lambda root: results_markdown(load_runs(root / "data/runs"), load_runs(root / "data/tuning")),
     ),
-    "paired": ("README.md", lambda root: paired_markdown(main_experiment(load_runs(root / "data/runs")))),
     "benchmarks": ("README.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
     "explorer": ("README.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),

@@ -9,7 +9,7 @@ import yaml
 from mgpp.training.cost import activation_bytes, matmul_rate, state_bytes, training_flops
 from mgpp.training.examples import Examples
 from mgpp.training.plan import Plan, plan_of
-from mgpp.training.recipes import SECTIONS, Recipe
+from mgpp.training.recipes import Recipe
 
 MEASURED_ROWS = 2048  # more tokens at once are no faster
 SHARE = 0.5  # of the rate of bare matrix products that training reaches: what trainings of `reviews` did
@@ -47,7 +47,7 @@ def dry_run(recipe: Recipe) -> str:
 
 def _recipe(plan: Plan) -> Iterator[str]:
     yield f"recipe: {plan.recipe.run_name}"
-    others = SECTIONS.keys() - {plan.method.section}
+    others = plan.recipe.sections.keys() - {plan.method.section}
     settings = {key: value for key, value in plan.recipe.as_dict().items() if key not in others}
     text = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=WIDTH - 2)
     yield textwrap.indent(text.rstrip(), "  ")

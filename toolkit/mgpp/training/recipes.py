@@ -13,9 +13,6 @@ from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.methods import METHODS, Method
 from mgpp.training.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys
 
-# The sections of methods; methods that share one are told apart by `method` alone.
-SECTIONS = {method.section: method for method in reversed(METHODS.values()) if method.section}
-
 # What the Trainer's arguments may not set, because the recipe or the toolkit does.
 RESERVED = {
     "output_dir": "--out",
@@ -126,9 +123,7 @@ class Recipe:
     targets: TargetSettings = field(default_factory=TargetSettings)
     log: LogSettings = field(default_factory=LogSettings)
     trainer: dict[str, Any] = field(default_factory=dict)
-    sections: Mapping[str, Method] = field(
-        default_factory=lambda: {name: method() for name, method in SECTIONS.items()}, metadata={"derived": True}
-    )
+    sections: Mapping[str, Method] = field(default_factory=lambda: default_sections(), metadata={"derived": True})
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -289,23 +284,34 @@ def recipe_from(data: Mapping[str, Any], /, **overrides: Any) -> Recipe:
         else:
             place[last] = deep_copy(value)
     known = _known_keys()
-    sections = {name: method() for name, method in SECTIONS.items()}
-    for name in SECTIONS.keys() & nested.keys():
-        sections[name] = _section(name, nested.pop(name), known)
+    sections = default_sections()
+    for name in sections.keys() & nested.keys():
+        sections[name] = _section(type(sections[name]), nested.pop(name), known)
     return replace(build(Recipe, nested, "", known), sections=sections)
 
 
-def _section(name: str, data: Any, known: list[str]) -> Method:
+def default_sections() -> dict[str, Method]:
+    """The sections of all registered methods; methods that share one are told apart by `method` alone.
+
+    Example:
+        >>> default_sections()["l2"]
+        Ridge(strength=0.001)
+    """
+    return {method.section: method() for method in reversed(METHODS.values()) if method.section}
+
+
+def _section(method: type[Method], data: Any, known: list[str]) -> Method:
     try:
-        return build(SECTIONS[name], data, name, known)
+        return build(method, data, str(method.section), known)
     except RecipeError:
         raise
     except ValueError as error:
-        raise RecipeError(f"{name}: {error}") from None
+        raise RecipeError(f"{method.section}: {error}") from None
 
 
 def _known_keys() -> list[str]:
-    return dotted_keys(Recipe) + [key for name, method in SECTIONS.items() for key in dotted_keys(method, f"{name}.")]
+    sections = [dotted_keys(type(section), f"{name}.") for name, section in default_sections().items()]
+    return dotted_keys(Recipe) + [key for keys in sections for key in keys]
 
 
 def parse_override(text: str) -> tuple[str, Any]:

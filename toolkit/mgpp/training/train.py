@@ -66,7 +66,7 @@ def train(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     recipe = resolve(recipe)
-    source, model_hash = locate_model(recipe.model)
+    source, model_hash = locate_model(recipe.model, progress)
     task = load_task(recipe, source)
     steps = count_steps(recipe, len(task.splits["train"]))
     schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded
@@ -106,7 +106,8 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     if run.status == "finished":
         raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
     found = [file.parent for file in Path(run_dir).glob(f"checkpoints/checkpoint-*/{STATE_FILE}")]
-    last = max(found, key=step_of, default=None)
+    total = run.info.get("steps", {}).get("total", math.inf)  # after its last step the Trainer would make one more
+    last = max((folder for folder in found if step_of(folder) < total), key=step_of, default=None)
     recipe = recipe_from(run.recipe)
     return train(recipe, run_dir, replace_run=last is None, progress=progress, checkpoint=last)
 
@@ -167,11 +168,11 @@ def check_trainer_section(settings: Mapping[str, Any]) -> None:
                 raise RecipeError(f"trainer.{key}={value!r} must be of the kind of its default, {default!r}")
 
 
-def locate_model(name: str) -> tuple[str, str | None]:
+def locate_model(name: str, progress: bool = True) -> tuple[str, str | None]:
     """Where the model is loaded from, and the hash of its weights where they lie in one local file."""
     if name == "minilm":
         return str(MINILM.locate().parent), MINILM.sha256
-    name = str(locate(name)) if name in MADE_MODELS else name
+    name = str(locate(name, progress=progress)) if name in MADE_MODELS else name
     file = Path(name) / "model.safetensors"
     return name, sha256(file) if file.is_file() else None
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from datasets import Dataset
 from transformers import PreTrainedModel
 
+from mgpp.training.strict import RecipeError
+
 
 @dataclass(frozen=True)
 class TaskSettings:
@@ -18,7 +20,7 @@ class TaskSettings:
         stride: tokens that two windows of one long text share (question answering).
         target_length: longest summary, in tokens.
         beams: of the beam search that writes a summary.
-        data: folder of local files in the hub's format (parquet, csv or jsonl, a file or folder a split); None: the
+        data: folder of local files in the hub's format (parquet, csv, jsonl, txt; a file or folder a split); None: the
             hub.
 
     Example:
@@ -31,6 +33,16 @@ class TaskSettings:
     target_length: int = 128
     beams: int = 4
     data: Path | None = None
+
+
+def check_length(field: str, length: int, tokenizer: Any) -> None:
+    """Refuse texts longer than what the model reads, as far as its tokenizer knows.
+
+    Raises:
+        RecipeError: with the name of the `field` to lower.
+    """
+    if length > tokenizer.model_max_length:
+        raise RecipeError(f"{field}={length} exceeds the {tokenizer.model_max_length} tokens of the model; lower it")
 
 
 class Task(Protocol):

@@ -12,8 +12,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.language_modeling import check_length
+from mgpp.training.tasks.base import TaskSettings, check_length
 from mgpp.training.tasks.sources import DataError, read_splits
 from mgpp.training.tasks.text_classification import TextClassification
 

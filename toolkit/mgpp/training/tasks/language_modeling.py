@@ -5,6 +5,8 @@ texts are joined at a time, and the last short block of each thousand is dropped
 """
 
 import math
+import zlib
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -20,7 +22,7 @@ from transformers import (
 )
 
 from mgpp.training.strict import RecipeError
-from mgpp.training.tasks.base import TaskSettings
+from mgpp.training.tasks.base import TaskSettings, check_length
 from mgpp.training.tasks.evaluation import evaluating
 from mgpp.training.tasks.sources import read_splits
 
@@ -29,6 +31,24 @@ TEXTS_JOINED = 1000
 MASKED_SHARE = 0.15  # Devlin et al. (2019), section 3.1
 EVALUATION_SEED = 0
 HELD_OUT = 0.005  # of a corpus that comes without splits, once for validation and once for testing
+
+
+@dataclass(frozen=True)
+class MaskTokens:
+    """A collator that masks tokens for BERT: the choice depends on the seed and the batch's tokens alone.
+
+    So a training that is stopped goes on with the masks it would have had, though batches are made ahead of their use;
+    and since every epoch composes its batches anew, it masks anew.
+    """
+
+    tokenizer: Any
+    seed: int
+
+    def __call__(self, rows: list[Any]) -> Any:
+        """A batch with some tokens masked, and labels there."""
+        tokens = array("q", [token for row in rows for token in row["input_ids"]]).tobytes()
+        seed = (self.seed + zlib.crc32(tokens)) % (1 << 63)
+        return DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=MASKED_SHARE, seed=seed)(rows)
 
 
 @dataclass(frozen=True)
@@ -52,10 +72,8 @@ class LanguageModeling:
 
     @property
     def collate(self) -> Callable[[list[Any]], Any]:
-        """Stacks blocks; if masked, picks 15% of the tokens as labels, by torch's random state."""
-        if self.masked:
-            return DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=MASKED_SHARE)
-        return stack
+        """Stacks blocks; if masked, picks 15% of the tokens as labels, by torch's seed and the batch."""
+        return MaskTokens(self.tokenizer, torch.initial_seed()) if self.masked else stack
 
     def load_model(self, source: str) -> PreTrainedModel:
         """The pretrained model with its language modelling head, in float32."""
@@ -87,9 +105,8 @@ class LanguageModeling:
         return flat.double().view(labels.shape), labels != -100
 
     def _batches(self, data: Dataset) -> Iterator[Any]:
-        collate, size = self.collate, max(1, EVALUATION_TOKENS // len(data[0]["input_ids"]))
-        if isinstance(collate, DataCollatorForLanguageModeling):
-            collate.seed = EVALUATION_SEED
+        collate = MaskTokens(self.tokenizer, EVALUATION_SEED) if self.masked else self.collate
+        size = max(1, EVALUATION_TOKENS // len(data[0]["input_ids"]))
         for start in range(0, len(data), size):
             yield collate([data[i] for i in range(start, min(start + size, len(data)))])
 
@@ -197,16 +214,6 @@ def blocks(texts: Dataset, tokenizer: Any, length: int, *, end: str = "\n", wrap
         return {"input_ids": [before + tokens[start : start + size] + after for start in starts]}
 
     return texts.map(_cut, batched=True, batch_size=TEXTS_JOINED, remove_columns=texts.column_names)
-
-
-def check_length(field: str, length: int, tokenizer: Any) -> None:
-    """Refuse texts longer than what the model reads, as far as its tokenizer knows.
-
-    Raises:
-        RecipeError: with the name of the `field` to lower.
-    """
-    if length > tokenizer.model_max_length:
-        raise RecipeError(f"{field}={length} exceeds the {tokenizer.model_max_length} tokens of the model; lower it")
 
 
 def build(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding, PreTrainedModel
 
 from mgpp.training.strict import RecipeError
+from mgpp.training.tasks.base import check_length
 from mgpp.training.tasks.evaluation import batches_by_length, evaluating
-from mgpp.training.tasks.language_modeling import check_length
 from mgpp.training.tasks.metrics import share_se
 from mgpp.training.tasks.squad_metrics import best_of, exact_match, f1
 from mgpp.training.tasks.windows import OUTSIDE, POSITIONS, Question, cls_place, windows

@@ -148,6 +148,11 @@ def _read_csv(file: Path) -> pa.Table:
     return pa.Table.from_pandas(pd.read_csv(file, dtype=str, keep_default_na=False), preserve_index=False)
 
 
+def _read_lines(file: Path) -> pa.Table:
+    """A text a line."""
+    return pa.table({"text": file.read_text(encoding="utf-8").removesuffix("\n").split("\n")})
+
+
 def _read_json(file: Path) -> pa.Table:
     """A list of objects, or one object a line."""
     text = file.read_text(encoding="utf-8")
@@ -168,6 +173,7 @@ READERS: dict[str, Callable[[Path], pa.Table]] = {
     ".csv": _read_csv,
     ".jsonl": _read_json,
     ".json": _read_json,
+    ".txt": _read_lines,
 }
 
 

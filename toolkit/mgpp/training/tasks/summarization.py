@@ -13,9 +13,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel
 
-from mgpp.training.tasks.base import TaskSettings
+from mgpp.training.tasks.base import TaskSettings, check_length
 from mgpp.training.tasks.evaluation import evaluating
-from mgpp.training.tasks.language_modeling import check_length
 from mgpp.training.tasks.rouge import require_rouge, rouge
 from mgpp.training.tasks.sources import Splits, read_splits
 
