@@ -4,7 +4,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from mgpp.cli import main
+from mgpp.cli import _numbers, main
+from mgpp.pruning.methods import METHODS
+from mgpp.runs import load_run, mark_failed
 
 
 def call(*words):
@@ -91,3 +93,77 @@ def test_help_loads_nothing_heavy():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_comparison_goes_on_where_it_was_stopped(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = [
+        f"--set=model={tiny_recipe.model}",
+        "--set=max_steps=6",
+        "--set=precision=fp32",
+        "--set=save_model=false",
+    ]
+    words = ["compare", "reviews-quick", *settings, "--methods=mgpp,gmp", "--seeds=0", "--out=runs"]
+    (tmp_path / "page.md").write_text("<!-- results -->old<!-- /results -->")
+    done = call(*words, "--readme=page.md", "--figures=pictures")
+    assert done.exit_code == 0, done.output
+    assert "| 0.9 | GMP (no penalty) |" in (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert (tmp_path / "runs" / "comparison.csv").is_file()
+    assert (tmp_path / "pictures" / "figure_comparison.png").is_file()
+    again = call(*words)
+    assert "2 runs in runs: 2 are there, 0 to train" in again.output
+    refused = call(*words, "--set=batch_size=8")
+    assert refused.exit_code == 1
+    assert "batch_size" in refused.output
+
+
+@pytest.mark.parametrize(("words", "numbers"), [("0", [0]), ("0-2", [0, 1, 2]), ("0,2-4, 9", [0, 2, 3, 4, 9])])
+def test_seeds_are_numbers_and_ranges(words, numbers):
+    assert _numbers(words) == numbers
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "reviews", "--seeds", "a-2"], "'a-2' must be a whole number or a range such as 0-2"),
+        (["methods", "mgp"], "'mgp' is none of mgpp, l2"),
+        (["train"], "give a RECIPE, or --resume DIR"),
+        (["train", "reviews", "--resume", "x"], "give a RECIPE, or --resume DIR"),
+        (["train", "--resume", "x", "--replace"], "give no other option"),
+    ],
+)
+def test_wrong_words_say_how_to_use_the_command(words, message):
+    done = call(*words)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+
+
+def test_every_method_has_its_card():
+    table = call("methods").output
+    for name in METHODS:
+        assert f"\n{name} " in f"\n{table}"
+        card = call("methods", name).output
+        assert "Cost" in card or "see `platon`" in card or name == "dense"
+    assert "equations" in call("methods", "platon").output
+
+
+def test_a_dry_run_trains_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("train", "glue-mnli-bert", "--dry-run", "--data", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert "84,934,656" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stopped_run_goes_on(tiny_recipe, tmp_path):
+    settings = [f"--set=model={tiny_recipe.model}", "--set=max_steps=8", "--set=precision=fp32", "--set=save_every=4"]
+    folder = tmp_path / "run"
+    assert call("train", "reviews-quick", *settings, "--quiet", "--out", str(folder)).exit_code == 0
+    refused = call("train", "--resume", str(folder))
+    assert refused.exit_code == 1
+    assert "there is nothing to resume" in refused.output
+    mark_failed(folder, "stopped")
+    done = call("train", "--resume", str(folder), "--quiet")
+    assert done.exit_code == 0, done.output
+    assert load_run(folder).info["resumed_at"] == [4]
+    assert load_run(folder).status == "finished"
