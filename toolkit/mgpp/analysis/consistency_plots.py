@@ -109,7 +109,7 @@ def plot_against(summary: pd.DataFrame, measure: str, x: str = "n", *, ax: Axes,
         ax.fill_between(rows[x], low.clip(lower=0.0), high, color=color, alpha=0.15, linewidth=0)
     names = {"n": "training examples n", "kept": "weights kept"}
     ax.set(xscale="log", xlabel=names.get(x, x), ylabel=MEASURES[measure])
-    _plain_numbers(ax.xaxis)
+    _plain_numbers(ax.xaxis, subs=(1.0,) if x == "n" else (1.0, 2.0, 4.0))
     if measure == "excess_risk":
         ax.set_yscale("log")
         _plain_numbers(ax.yaxis, subs=(1.0, 2.0, 5.0))
