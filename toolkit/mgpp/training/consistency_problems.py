@@ -92,6 +92,7 @@ class _Student(nn.Module):
         self.first, self.second = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Predictions, (n,), for inputs, (n, inputs)."""
         return self.second(torch.tanh(self.first(x))).squeeze(1)
 
 
@@ -159,6 +160,7 @@ class _Encoder(nn.Module):
         self.bert, self.head = BertModel(config, add_pooling_layer=False), nn.Linear(hidden, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Predictions, (n,), for tokens, (n, length); the first token is put in front here."""
         x = nn.functional.pad(x, (1, 0), value=self.bert.config.vocab_size - 1)
         return self.head(self.bert(x).last_hidden_state[:, 0]).squeeze(1)
 
