@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env wheelhouse reproduce train figures notebooks workshop tables bench bench-explorer lab test lint clean
+.PHONY: env wheelhouse reproduce train figures notebooks workshop tables consistency bench bench-explorer lab test lint clean
 
 # Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
 WHEELHOUSE ?= wheelhouse
@@ -94,6 +94,10 @@ workshop: env
 # the result tables of README.md and data/README.md, written between their markers
 tables: env
 	@$(BIN)/python -m mgpp.analysis.tables
+
+# the simulation of consistency where runs of it are missing, a quarter of an hour
+consistency: env
+	@$(BIN)/python -m mgpp.training.consistency --out data/consistency
 
 # what the prior and the pruning cost beside the textbook's way, a quarter of an hour; BENCH=data/benchmarks/NAME.json
 # and `make tables` put the result on README.md

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mgpp.training.recipes import Recipe
 
 RUNS_FOLDER, SWEEP_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("data/sensitivity"), Path("figures")
-TRIALS_FOLDER = Path("data/tuning")
+TRIALS_FOLDER, CONSISTENCY_FOLDER = Path("data/tuning"), Path("data/consistency")
 NEW_RUNS_FOLDER = Path("data/local")  # ignored by git: what one tries does not mix with the committed runs
 
 
@@ -205,14 +205,23 @@ def runs(folder: Path) -> None:
 @click.option(
     "--sweep", "sweep_folder", type=click.Path(path_type=Path), help=f"Runs of a sweep [{SWEEP_FOLDER}, if there]"
 )
+@click.option(
+    "--consistency",
+    "consistency_folder",
+    type=click.Path(path_type=Path),
+    help=f"Of the simulation [{CONSISTENCY_FOLDER}, if there]",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=FIGURES_FOLDER, show_default=True)
 @click.option("--movies", is_flag=True, help="The weights through training, too, as a GIF and as a page with a slider")
-def figures(runs_folder: Path, sweep_folder: Path | None, out: Path, movies: bool) -> None:
+def figures(
+    runs_folder: Path, sweep_folder: Path | None, consistency_folder: Path | None, out: Path, movies: bool
+) -> None:
     """Draw the paper's figures as PDF and PNG from logged runs."""
     from mgpp.analysis.figures import render_all
 
     sweep = sweep_folder or (SWEEP_FOLDER if SWEEP_FOLDER.is_dir() else None)
-    paths = render_all(runs_folder, out, sweep)
+    consistency = consistency_folder or (CONSISTENCY_FOLDER if CONSISTENCY_FOLDER.is_dir() else None)
+    paths = render_all(runs_folder, out, sweep, consistency)
     if movies:
         from mgpp.analysis.movies import render_movies
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from mgpp.analysis import style
 from mgpp.analysis.comparison import comparison_frame, main_experiment
 from mgpp.analysis.comparison_plots import plot_score, plot_survivors, survivors
+from mgpp.analysis.consistency_plots import figure_consistency
 from mgpp.analysis.landscape import SYMBOLS, excess
 from mgpp.analysis.plots import (
     in_order,
@@ -234,10 +235,16 @@ def save_figure(figure: Figure, stem: str, folder: str | Path) -> list[Path]:
     return paths
 
 
-def render_all(runs_folder: str | Path, out: str | Path, sweep_folder: str | Path | None = None) -> list[Path]:
+def render_all(
+    runs_folder: str | Path,
+    out: str | Path,
+    sweep_folder: str | Path | None = None,
+    consistency_folder: str | Path | None = None,
+) -> list[Path]:
     """Draw the figures from the runs in a folder, for a page and (`_column`) for a column; returns the files.
 
-    The trained sensitivity is drawn if the folder of the sweep is given, for a page only: it has twelve panels.
+    The trained sensitivity is drawn if the folder of the sweep is given, for a page only: it has twelve panels; the
+    simulation of consistency if its folder is given.
     """
     runs = main_experiment(load_runs(runs_folder))
     sweep = None if sweep_folder is None else figure_sensitivity(load_runs(sweep_folder))  # first: it may be refused
@@ -248,6 +255,8 @@ def render_all(runs_folder: str | Path, out: str | Path, sweep_folder: str | Pat
         "figure_comparison": partial(figure_comparison, runs),
         "figure_survivors": partial(figure_survivors, runs),
     }
+    if consistency_folder is not None:
+        draw["figure_consistency"] = partial(figure_consistency, load_runs(consistency_folder))
     widths = {"": style.PAGE_WIDTH, "_column": style.COLUMN_WIDTH}
     paths = [
         path
