@@ -8,11 +8,13 @@ from mgpp.analysis.comparison import (
     COLUMNS,
     comparison_frame,
     comparison_summary,
+    judged_by,
     main_experiment,
     paired_to,
     scored,
     unit,
 )
+from mgpp.analysis.comparison_table import results_markdown
 from mgpp.analysis.intervals import bootstrap_interval, t_interval
 from mgpp.runs import Run
 
@@ -145,3 +147,11 @@ def test_the_main_experiment_is_that_of_most_runs():
     runs = [fake("mgpp", 0, 0.8, name="b"), fake("mgpp", 0, 0.8), fake("l2", 0, 0.8)]
     assert main_experiment(runs) == runs[1:]
     assert main_experiment([]) == []
+
+
+def test_a_run_that_failed_before_it_knew_its_metric_names_none():
+    metric = {"name": "perplexity", "higher_is_better": False}
+    runs = [fake("gmp", 0), fake("mgpp", 0, 24.1, metric=metric, final={"perplexity": 24.1})]
+    assert judged_by(comparison_frame(runs)) == ("perplexity", False)
+    assert "perplexity (lower is better)" in results_markdown(runs)
+    assert "| 24.1 |" in results_markdown(runs)

@@ -6,6 +6,7 @@ from torch import nn
 
 from mgpp import CubicSparsity, Pruner
 from mgpp.pruning.gates import HardConcrete, Movement
+from mgpp.pruning.importance import Sensitivity
 
 
 class StraightThrough(torch.autograd.Function):
@@ -192,3 +193,64 @@ def test_gates_must_be_folded():
 def test_numbers_out_of_range_are_named(kind, settings):
     with pytest.raises(ValueError, match=f"{kind.__name__}: {next(iter(settings))}="):
         kind(**settings)
+
+
+def test_what_is_kept_comes_back_from_closed_gates():
+    """A strong penalty closes all gates; the schedule keeps half, and exactly half is zero when they are folded."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.rand(64) + 0.5)
+    gates = HardConcrete(learning_rate=0.5, strength=1e6)
+    pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0.0, 0.5, 5, 25), importance=gates, n_train=1)
+    for step in range(26):
+        pruner.begin_step(step)
+        weight.grad = torch.zeros(64)
+        pruner.before_step(step)
+        pruner.after_step(step)
+        if step == 24:
+            assert pruner.zeros() == 64
+    assert pruner.audit() == 32
+    assert (weight[weight != 0] < 0.016).all()
+
+
+@pytest.mark.parametrize("importance", [Movement(), HardConcrete(), Sensitivity(window=1)])
+def test_gradients_that_overflow_teach_nothing(importance):
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(8))
+    start = weight.detach().clone()
+    pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0.5, 0.5, 1, 3), importance=importance, n_train=1)
+    for step in range(4):
+        pruner.begin_step(step)
+        weight.grad = torch.randn(8)
+        if step == 0:
+            weight.grad[3] = torch.inf
+        pruner.before_step(step)
+        if step == 0:
+            assert torch.equal(weight, start)  # the optimizer finds θ, whose step the loss scaling skips
+        pruner.after_step(step)
+    assert pruner.audit() == 4
+    assert weight.isfinite().all()
+
+
+def test_weights_that_change_before_the_first_step_are_taken_as_they_are_then():
+    weight = nn.Parameter(torch.ones(4))
+    pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0.0, 0.5, 2, 4), importance=Movement(), n_train=1)
+    with torch.no_grad():
+        weight.fill_(7)
+    weight.grad = torch.ones(4)
+    pruner.before_step(0)
+    pruner.after_step(0)
+    assert weight.tolist() == [7, 7, 7, 7]
+
+
+def test_regrown_is_what_a_later_event_lets_back():
+    weight = nn.Parameter(torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    schedule = CubicSparsity(0.5, 0.5, 0, 9)
+    pruner = Pruner({"w": weight}, sparsity=schedule, importance=Movement(), n_train=1, freeze=False)
+    seen = []
+    for gradient in ([1.0, 1.0, -1.0, -1.0], [1.0, 1.0, -1.0, -1.0], [-900.0, 1.0, 900.0, -1.0]):
+        weight.grad = torch.tensor(gradient)
+        pruner.before_step(len(seen))
+        pruner.after_step(len(seen))
+        seen.append(pruner.event.regrown)
+    assert seen[:2] == [0, 0]
+    assert pruner.masks["w"].tolist() == [weight_is != 0 for weight_is in weight.tolist()]

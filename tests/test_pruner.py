@@ -343,3 +343,32 @@ def test_every_method_ends_exactly_as_sparse_as_promised_and_resumes_to_the_same
         torch.manual_seed(99)
         second.load(first.state())
         assert torch.equal(second.run(range(stop, 20)), expected), stop
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_any_state_can_be_loaded_at_any_time(name):
+    early, late = Compound(name), Compound(name)
+    early.run(range(5))
+    states = early.state()
+    expected = early.run(range(5, 20))
+    late.run(range(20))
+    late.pruner.load_state_dict(late.pruner.state_dict())
+    late.load(states)
+    assert torch.equal(late.run(range(5, 20)), expected)
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    first, second = Compound("platon"), Compound("movement")
+    for each in (first, second):
+        each.run(range(8))
+    event, masks = first.pruner.event, first.pruner.masks
+    with pytest.raises(ValueError, match="the state that was saved differs"):
+        first.pruner.load_state_dict(second.pruner.state_dict())
+    assert first.pruner.event == event
+    assert all(torch.equal(first.pruner.masks[key], mask) for key, mask in masks.items())
+
+
+def test_a_weight_under_two_names_is_refused():
+    weight = torch.nn.Parameter(torch.ones(4))
+    with pytest.raises(ValueError, match="goes by two names"):
+        Pruner({"a": weight, "b": weight}, sparsity=CubicSparsity(0.0, 0.5, 0, 1), n_train=1)

@@ -57,6 +57,10 @@ def test_overrides_reach_nested_keys():
         ({"optimizer.final_factor": 2}, "optimizer.final_factor=2.0"),
         ({"log.every": 30}, "log.evaluate_every=100 must be a multiple of log.every=30"),
         ({"trainer.max_steps": 10}, "trainer.max_steps is set by the toolkit; use max_steps"),
+        ({"method": "l0", "sparsity.freeze": False}, "sparsity.freeze=False: l0 folds its gates"),
+        ({"optimizer.rewinds": 2, "optimizer.final_factor": 1}, "optimizer.rewinds=2 has nothing to start again"),
+        ({"gmp_star.cycles": 0}, "gmp_star: gmp_star: cycles=0 must be a whole number from 1"),
+        ({"platon.beta1": 1.0}, "platon: PLATON: beta1=1.0"),
         ({"lam": 1e-5}, "lam=1e-05: there is no such key; did you mean 'prior.lam'"),
     ],
 )

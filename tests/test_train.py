@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
 from mgpp import Pruner, PruningCallback, RecipeError, RunError, load_recipe, load_run, prunable_weights, train
+from mgpp.training import train as train_module
 from mgpp.training.packages import MINILM, PackagedFile, PackagedFileError
 from mgpp.training.tasks import reviews
 from mgpp.training.tasks.base import TaskSettings
@@ -162,3 +164,21 @@ def test_steps_are_counted_as_the_trainer_counts_them(tiny_recipe):
     recipe = replace(tiny_recipe, max_steps=None, epochs=2.0, batch_size=32)
     assert count_steps(recipe, 100) == 8
     assert count_steps(replace(recipe, trainer={"gradient_accumulation_steps": 3}), 100) == 4
+
+
+@pytest.mark.parametrize(("steps", "rewinds"), [(10, 3), (9, 2), (100, 0), (101, 1)])
+def test_the_learning_rate_falls_as_often_as_there_are_cycles(tiny_recipe, tmp_path, steps, rewinds):
+    recipe = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, rewinds=rewinds))
+    trainer = train_module._Trainer(torch.nn.Linear(1, 1), training_arguments(recipe, tmp_path, steps))
+    trainer.rewinds = recipe.rewinds
+    trainer.create_optimizer()
+    schedule = trainer.create_scheduler(steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        trainer.optimizer.step()
+        schedule.step()
+    rises = sum(after > before for before, after in pairwise(rates))
+    assert (rises, rates[0]) == (rewinds, 1e-4)
+    assert rates[-1] == pytest.approx(1e-4 * (1 - 0.9 * (1 - (rewinds + 1) / steps)))  # one step before the end
+    assert min(rates) >= 1e-5

@@ -73,7 +73,7 @@ def train(
 
         click.echo(_result(resume(stopped, progress=not quiet)))
         return
-    settings = _settings(str(recipe), (*overrides, *((f"data={data}",) if data else ())))
+    settings = _settings(str(recipe), overrides, **({"data": data} if data else {}))
     if dry_run:
         from mgpp.training.dry_run import dry_run as describe
 
@@ -85,10 +85,10 @@ def train(
     click.echo(_result(train(settings, folder, replace_run=replace, progress=not quiet)))
 
 
-def _settings(recipe: str, overrides: tuple[str, ...]) -> "Recipe":
+def _settings(recipe: str, overrides: tuple[str, ...], **more: str) -> "Recipe":
     from mgpp.training.recipes import load_recipe, parse_override
 
-    return load_recipe(recipe, **dict(parse_override(text) for text in overrides))
+    return load_recipe(recipe, **dict(parse_override(text) for text in overrides), **more)
 
 
 def _result(run: "Run") -> str:
@@ -137,16 +137,18 @@ def compare(
     folder = compare(
         recipe,
         methods=_words(methods),
-        sparsities=[float(word) for word in _words(sparsities)],
+        sparsities=_shares(sparsities),
         seeds=_numbers(seeds),
         out=out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison",
         jobs=jobs,
         overrides=dict(parse_override(text) for text in overrides),
         report=click.echo,
     )
-    for path in write_comparison(folder, trials=trials, readme=readme, figures=figures):
-        click.echo(path)
-    failed = [run.name for run in load_runs(folder) if run.status == "failed"]
+    runs = load_runs(folder)
+    failed = [run.name for run in runs if run.status == "failed"]
+    if len(failed) < len(runs):
+        for path in write_comparison(folder, trials=trials, readme=readme, figures=figures):
+            click.echo(path)
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}; run.json says why; the same command tries again")
 
@@ -155,12 +157,19 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(word) for word in _words(text)]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} must be numbers such as 0.9,0.95", param_hint="--sparsities") from None
+
+
 def _numbers(text: str) -> list[int]:
     """Whole numbers and ranges of them, such as 0,2-4."""
     numbers: list[int] = []
     for word in _words(text):
         first, _, last = word.partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
+        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
             raise click.BadParameter(f"{word!r} must be a whole number or a range such as 0-2", param_hint="--seeds")
         numbers += range(int(first), int(last or first) + 1)
     return numbers

@@ -99,14 +99,16 @@ class RunWriter:
         replace: bool = False,
         resume_at: int | None = None,
     ):
-        self.folder = Path(folder)
+        self.folder, self._seconds_before = Path(folder), 0.0
         if resume_at is None:
             check_folder(self.folder, replace=replace)
             if self.folder.exists() and replace:
                 shutil.rmtree(self.folder.resolve())
             self.folder.mkdir(parents=True, exist_ok=True)
         else:
-            info = {**(info or {}), "resumed_at": [*load_run(folder).info.get("resumed_at", []), resume_at]}
+            before = load_run(folder).info
+            info = {**(info or {}), "resumed_at": [*before.get("resumed_at", []), resume_at]}
+            self._seconds_before = before.get("wall_seconds", 0.0)
             self._cut_off(resume_at)
         self.info: dict[str, Any] = {"format": FORMAT_VERSION, "status": "running", **(info or {})}
         self._started = time.monotonic()
@@ -167,7 +169,7 @@ class RunWriter:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._metrics.close()
-        seconds = round(time.monotonic() - self._started, 1)
+        seconds = round(self._seconds_before + time.monotonic() - self._started, 1)
         if error is None:
             self._join_parts()
             self.update(status="finished", wall_seconds=seconds)

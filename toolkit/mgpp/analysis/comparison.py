@@ -99,6 +99,13 @@ def scored(frame: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def judged_by(frame: pd.DataFrame) -> tuple[str, bool]:
+    """The metric of a recipe's runs, and whether higher is better; a run that failed early does not know it."""
+    rows = scored(frame)
+    row = (rows if len(rows) else frame).iloc[0]
+    return row["metric"], bool(row["higher_is_better"])
+
+
 def comparison_summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds, a row for each recipe, sparsity and method.
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from mgpp.analysis import style
 from mgpp.analysis.axes import on_own_axes
-from mgpp.analysis.comparison import comparison_summary, unit
+from mgpp.analysis.comparison import comparison_summary, judged_by, unit
 from mgpp.analysis.plots import METHOD_NAMES, in_order
 from mgpp.runs import Run
 
@@ -31,7 +31,8 @@ def plot_score(frame: pd.DataFrame, *, ax: Axes, **line: Any) -> Axes:
         ValueError: as `scored` does, or if no method that prunes has finished.
     """
     table = comparison_summary(frame).dropna(subset=["mean"])
-    scale, name = unit(frame["metric"].iloc[0]) if len(frame) else (1.0, "")
+    metric, higher_is_better = judged_by(frame) if len(frame) else ("", True)
+    scale, name = unit(metric)
     pruned = table[table["method"] != "dense"].sort_values("sparsity")
     if pruned.empty:
         raise ValueError("no finished run of a method that prunes; mgpp compare trains them")
@@ -43,7 +44,7 @@ def plot_score(frame: pd.DataFrame, *, ax: Axes, **line: Any) -> Axes:
     ax.set_xticks(levels, [f"{level:g}" for level in levels])
     ax.minorticks_off()
     ax.set(xlabel="sparsity", ylabel=name)
-    _mark_one_run(scale * pruned["score_se"].mean(), bool(frame["higher_is_better"].iloc[0]), ax)
+    _mark_one_run(scale * pruned["score_se"].mean(), higher_is_better, ax)
     return ax
 
 

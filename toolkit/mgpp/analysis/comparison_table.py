@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mgpp.analysis.comparison import comparison_frame, comparison_summary, paired_to, unit
+from mgpp.analysis.comparison import comparison_frame, comparison_summary, judged_by, paired_to, unit
 from mgpp.analysis.plots import METHOD_NAMES, in_order
 from mgpp.runs import Run
 
@@ -39,7 +39,7 @@ def experiment_markdown(frame: pd.DataFrame) -> str:
     )
     order = joined["method"].map(in_order(joined["method"]).index)
     joined = joined.assign(order=order).sort_values(["sparsity", "order"], ignore_index=True)
-    metric, higher = frame["metric"].iloc[0], bool(frame["higher_is_better"].iloc[0])
+    metric, higher = judged_by(frame)
     scale, _ = unit(metric)
     rows = [f"| {' | '.join(_cells(row, scale))} |" for row in joined.to_dict("records")]
     return "\n".join([*_head(metric, higher), *rows, "", *_notes(pairs)])

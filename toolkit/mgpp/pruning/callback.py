@@ -50,10 +50,11 @@ class PruningCallback(TrainerCallback):
                 "train longer, or shorten the warm-up and the pruning phase"
             )
         begin = self.pruner.sparsity.begin_step
-        if state.global_step > begin and self.pruner.event is None:
+        remembers = state.global_step > begin or bool(self.pruner.importance.tensors())
+        if state.global_step > 0 and remembers and self.pruner.is_fresh:
             raise ValueError(
-                f"the training goes on at step {state.global_step}, after pruning began at step {begin}, without its "
-                "masks; call mgpp.pruning.callback.restore(pruner, checkpoint) first"
+                f"the training goes on at step {state.global_step}, with pruning from step {begin}, but the Pruner "
+                "lacks its masks and what it ranks by; call mgpp.pruning.callback.restore(pruner, checkpoint) first"
             )
         if self.observer is not None:
             self.observer.writer.update(steps={"total": state.max_steps, "begin": begin, "end": end})

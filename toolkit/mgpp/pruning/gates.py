@@ -16,6 +16,8 @@ from torch import Tensor
 from mgpp.prior.penalties import check_number
 from mgpp.pruning.importance import Importance
 
+SMALLEST_GATE = 0.01  # of what is kept when gates are folded into the weights: 0 would prune it
+
 
 class Learned(Importance):
     """Scores that Adam learns beside the weights, and weights that live on under the mask.
@@ -47,13 +49,26 @@ class Learned(Importance):
             name: torch.full_like(weight, self.initial, dtype=torch.float32, requires_grad=True)
             for name, weight in weights.items()
         }
-        self.kept = {name: weight.detach().clone() for name, weight in weights.items()}
+        self.kept: dict[str, Tensor] = {}
         self.optimizer = torch.optim.Adam(self.scores.values(), lr=self.learning_rate)
         self.total = sum(weight.numel() for weight in weights.values())
+
+    def keep(self) -> None:
+        """Take θ from the parameters, the first time that it is needed."""
+        if not self.kept:
+            self.kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
+
+    @torch.no_grad()
+    def skip(self, step: int) -> None:
+        """Put θ back; the scores stay what they are."""
+        for name, weight in self.weights.items():
+            if self.kept:
+                weight.copy_(self.kept[name])
 
     @torch.no_grad()
     def observe(self, step: int) -> None:
         """Turn the gradient of θ' into those of score and θ, and put θ back for the optimizer."""
+        self.keep()
         for name, weight in self.weights.items():
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             score = self.scores[name]
@@ -67,6 +82,8 @@ class Learned(Importance):
     def update(self, step: int) -> None:
         """Step the scores, and keep the new θ; the parameters hold θ' from here on."""
         self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.keep()
         for name, weight in self.weights.items():
             self.kept[name].copy_(weight)
             self._gate_(name, weight)
@@ -74,7 +91,7 @@ class Learned(Importance):
     def finish(self) -> None:
         """θ' takes the place of θ for good."""
         self.scores, self.kept = {}, {}
-        del self.optimizer
+        self.__dict__.pop("optimizer", None)  # it holds the scores
 
     def ranks(self) -> Mapping[str, Tensor]:
         """The scores."""
@@ -87,6 +104,12 @@ class Learned(Importance):
         for name, score in self.scores.items():
             found |= {f"{key}.{name}": value for key, value in self._moments(score).items()}
         return found
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `tensors` gave; θ comes with it, if it was taken by then."""
+        if any(key.startswith("kept.") for key in tensors):
+            self.keep()
+        super().load(tensors)
 
     def _moments(self, score: Tensor) -> dict[str, Tensor]:
         """Adam's state of a score; as Adam makes it at its first step if there was none yet."""
@@ -116,7 +139,7 @@ class Movement(Learned):
 
         θ' = M θ,  M = 0 for the lowest scores            ∂L/∂s = θ ∂L/∂θ'  (straight through M, also where M = 0)
     With `strength` there is the soft version's penalty, strength · mean sigmoid(s), which makes all scores sink unless
-    the loss holds them up.
+    the loss holds them up. The mean is over all targets; the authors average the matrices' means.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([2.0, -1.0]))
@@ -137,8 +160,9 @@ class HardConcrete(Learned):
 
         s̄ = sigmoid((log u - log(1-u) + s) / β) (ζ - γ) + γ,   u uniform in (0, 1)         gate z = clip(s̄, 0, 1)
         P(z ≠ 0) = sigmoid(s - β log(-γ/ζ))            penalty: strength · mean P(z ≠ 0)
-    For evaluation, and when gates are folded into the weights at t_f, z = clip(sigmoid(s) (ζ - γ) + γ, 0, 1). Here s is
-    the paper's log α. The draws depend on torch's seed and the step alone.
+    For evaluation z = clip(sigmoid(s) (ζ - γ) + γ, 0, 1), which is also what gates are folded into the weights by at
+    t_f, but for those that the schedule keeps though they have closed: they come back at a hundredth. Here s is the
+    paper's log α. The draws depend on torch's seed and the step alone.
 
     Args:
         learning_rate: Adam's, of the scores.
@@ -168,6 +192,7 @@ class HardConcrete(Learned):
     def begin_step(self, step: int) -> bool:
         """Draw the gates of this step, and lay them on the weights."""
         self.drawn = step
+        self.keep()
         for number, (name, weight) in enumerate(self.weights.items()):
             generator = torch.Generator(weight.device).manual_seed(self._seed_of(step, number))
             u = torch.empty_like(self.scores[name]).uniform_(1e-6, 1 - 1e-6, generator=generator)
@@ -197,8 +222,12 @@ class HardConcrete(Learned):
         """The gate of evaluation, in [0, 1]."""
         return (score.sigmoid() * (self.high - self.low) + self.low).clamp(0, 1)
 
+    @torch.no_grad()
     def finish(self) -> None:
-        """The gates are folded into the weights."""
+        """The gates are folded into the weights, what is kept by a hundredth at least."""
+        for name, weight in self.weights.items():
+            if self.kept:
+                weight.copy_(self.kept[name] * self.gate(self.scores[name]).clamp(min=SMALLEST_GATE))
         super().finish()
         self.stretched = {}
 

@@ -3,7 +3,7 @@
 An `Importance` sees every training step through four hooks, which the `Pruner` calls:
 
     begin_step(t)     before the forward pass
-    observe(t)        after backward: the gradients are those of the loss alone
+    observe(t)        after backward: the gradients are those of the loss alone; skip(t) where they have overflowed
     update(t)         after the optimizer's step, before anything is pruned
     finish()          when the mask is frozen: from here on importance is no longer needed
 What it must remember stands in `tensors()`, which a checkpoint holds.
@@ -56,6 +56,9 @@ class Importance:
     def observe(self, step: int) -> None:
         """After backward, before a penalty is added."""
 
+    def skip(self, step: int) -> None:
+        """Instead of `observe`, where a gradient is not finite, as when half precision overflows."""
+
     def update(self, step: int) -> None:
         """After the optimizer's step."""
 
@@ -83,8 +86,9 @@ class Importance:
             raise ValueError(
                 f"{type(self).__name__}: the state that was saved differs in {strange[:3]}; use its recipe"
             )
-        for key, value in mine.items():
-            value.copy_(tensors[key])
+        with torch.no_grad():
+            for key, value in mine.items():
+                value.copy_(tensors[key])
 
 
 class Sensitivity(Importance):
@@ -92,11 +96,12 @@ class Sensitivity(Importance):
 
         I = mean over a window of |θ ∂L/∂θ|        Ī ← β1 Ī + (1 - β1) I
         Ū ← β2 Ū + (1 - β2) |I - Ī|                importance Ī Ū
-    Ī and Ū start at 0 and move when a window is full. In the paper the window is a single step; the authors' code
-    averages over the steps between two prune events. It takes θ after the optimizer's step, the paper and we before.
+    Ī and Ū start at 0 and move when a window is full; before the first is, what it holds so far is ranked. In the paper
+    the window is a single step; the authors' code averages over the steps between two prune events. It takes θ after
+    the optimizer's step, the paper and we before.
 
     Args:
-        beta1: β1 in [0, 1); 0 forgets all but the last window.
+        beta1: β1 in (0, 1); near 0 it forgets all but the last window.
         beta2: β2 in [0, 1).
         window: steps that are averaged, at least 1.
 
@@ -116,7 +121,7 @@ class Sensitivity(Importance):
 
     def __init__(self, beta1: float = 0.85, beta2: float = 0.95, window: int = 10):
         hint = "it is the share of the past that is kept, such as 0.85"
-        self.beta1 = check_number("PLATON", "beta1", beta1, 0, 1 - 1e-9, hint)
+        self.beta1 = check_number("PLATON", "beta1", beta1, 1e-6, 1 - 1e-9, f"{hint}; at 0 nothing deviates from Ī")
         self.beta2 = check_number("PLATON", "beta2", beta2, 0, 1 - 1e-9, hint)
         self.window = check_count("PLATON", "window", window, 1)
 
@@ -124,7 +129,7 @@ class Sensitivity(Importance):
         """Start with zeros."""
         super().attach(weights)
         self.mean, self.uncertainty, self.sum = (
-            {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()} for _ in range(3)
+            {name: _zeros_like(weight) for name, weight in weights.items()} for _ in range(3)
         )
         self.seen = torch.zeros((), dtype=torch.int64)
 
@@ -135,7 +140,7 @@ class Sensitivity(Importance):
         full = int(self.seen) % self.window == 0
         for name, weight in self.weights.items():
             if weight.grad is not None:
-                self.sum[name] += (weight * weight.grad).abs_()
+                self.sum[name] += (weight.to(self.sum[name].dtype) * weight.grad).abs_()
             if full:
                 self._smooth(name)
 
@@ -150,7 +155,9 @@ class Sensitivity(Importance):
         self.mean, self.uncertainty, self.sum = {}, {}, {}
 
     def ranks(self) -> Mapping[str, Tensor]:
-        """Ī Ū."""
+        """Ī Ū, or the open window if none was full yet."""
+        if int(self.seen) < self.window:
+            return self.sum
         return {name: mean * self.uncertainty[name] for name, mean in self.mean.items()}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -158,6 +165,11 @@ class Sensitivity(Importance):
         kinds = {"mean": self.mean, "uncertainty": self.uncertainty, "sum": self.sum}
         named = {f"{kind}.{name}": tensor for kind, each in kinds.items() for name, tensor in each.items()}
         return {"seen": self.seen, **named}
+
+
+def _zeros_like(weight: Tensor) -> Tensor:
+    """Zeros in float32 at least: products of small numbers vanish in half precision."""
+    return torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32), requires_grad=False)
 
 
 class GivenMask(Importance):
@@ -183,8 +195,9 @@ class GivenMask(Importance):
     def __init__(self, masks: Mapping[str, Tensor] | None = None):
         self.given = masks
 
+    @torch.no_grad()
     def attach(self, weights: Mapping[str, Tensor]) -> None:
-        """Find the mask of every target."""
+        """Find the mask of every target, and lay it on."""
         super().attach(weights)
         own = {name: weight.detach() != 0 for name, weight in weights.items()}
         self.masks = own if self.given is None else _matched(self.given, weights)
@@ -195,6 +208,8 @@ class GivenMask(Importance):
                 "transfer: no weight is zero, so there is no mask to keep; take a pruned model, such as "
                 "checkpoints/final of a run, and see that its names match"
             )
+        for name, weight in self.weights.items():
+            weight.mul_(self.masks[name])
 
     def schedule(self, sparsity: CubicSparsity) -> CubicSparsity:
         """The mask's own sparsity, from the first step on."""

@@ -95,6 +95,7 @@ def prune_(
     *,
     allow_regrowth: bool = True,
     ranks: Mapping[str, Tensor] | None = None,
+    under_mask: bool = False,
 ) -> Pruned:
     """Set to 0 what lies below the cut and the first `ties` of what lies at it, in one pass.
 
@@ -108,6 +109,7 @@ def prune_(
         old: packed masks of the event before, or none.
         allow_regrowth: False: what the old masks removed stays removed, apart from the ties counted.
         ranks: what the cut was found in, where that is not the weights' magnitudes.
+        under_mask: weights live on under the mask, so that it is no regrowth if one is not zero, but if it comes back.
 
     Example:
         >>> weights = {"w": torch.tensor([3.0, -1.0, 1.0, 1.0])}
@@ -125,13 +127,14 @@ def prune_(
         if old:
             gone = _section(old[name], starts[name], len(size), buffers).logical_not_()
             grown = buffers.like(size, "grown", torch.bool).copy_(part.reshape(-1)).bitwise_and_(gone)
-            result.regrown += int(grown.count_nonzero())
+            result.regrown += 0 if under_mask else int(grown.count_nonzero())
             if not allow_regrowth:
                 kept.masked_fill_(gone, False)
         if ties:
             level = buffers.like(size, "level", torch.bool).copy_(sizes.where(torch.eq, size, cut.threshold))
             ties -= _remove_first_(kept, level.bitwise_and_(kept), ties)
         if old:
+            result.regrown += int(grown.copy_(gone).bitwise_and_(kept).count_nonzero()) if under_mask else 0
             result.changed += len(size) - int(gone.bitwise_xor_(kept).count_nonzero())
         zero_(part, kept, buffers)
         bits = pack(kept, buffers)

@@ -25,6 +25,7 @@ class Method:
         prunes: False for dense training and for a given mask, which have no use for the recipe's final sparsity.
         scope: what is ranked together, where the recipe does not say: all targets, or each matrix by itself.
         freeze: whether the mask is frozen at t_f, where the recipe does not say.
+        must_freeze: whether the recipe may not say otherwise.
         floats_per_weight: what it holds for every target beside weight, gradient and Adam's two moments.
     """
 
@@ -33,6 +34,7 @@ class Method:
     prunes: ClassVar[bool] = True
     scope: ClassVar[Literal["global", "matrix"]] = "global"
     freeze: ClassVar[bool] = True
+    must_freeze: ClassVar[bool] = False
     floats_per_weight: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
@@ -81,8 +83,9 @@ class GMPStar(Method):
     the rest; the learning rate falls to its end `cycles` times. What they add beside this (distillation from the
     dense model, more epochs) is left out, so that the budget is the same for all methods.
 
-    Hyperparameters: `first_step` 0 is GMP's own gradual begin (0.7 in the paper); equal to the final sparsity, it is
-    one-shot pruning with fine-tuning afterwards. `cycles` 1 is no rewind; many leave no time at a low learning rate.
+    Hyperparameters: `first_step` (in place of the recipe's `sparsity.initial`) 0 is GMP's own gradual begin (0.7 in the
+    paper); equal to the final sparsity, it is one-shot pruning with fine-tuning afterwards. `cycles` 1 is no rewind;
+    many leave no time at a low learning rate.
 
     Cost: that of GMP.
     """
@@ -185,17 +188,19 @@ class L0Gates(Method):
     Source: Louizos, Welling & Kingma (2018). Every weight is multiplied by a random gate that is often exactly 0 or 1;
     the gates' scores are learned by the reparametrisation, and the penalty closes them. In the original the sparsity is
     whatever `strength` leads to; here the schedule says how many of the lowest scores go, so that all methods end at
-    the same sparsity, and the gates of what is kept are folded into the weights at t_f.
+    the same sparsity, and the gates of what is kept are folded into the weights at t_f, those that have closed as a
+    hundredth.
 
-    Hyperparameters: `strength` 0 lets the loss alone move the scores; strong, gates close together and their order
-    means little. `learning_rate` is of the scores (Adam): too small, the order stays what it was. `initial`: 2.5
-    starts with open gates; at 0 half the signal is lost at once.
+    Hyperparameters: `strength` 0 lets the loss alone move the scores; strong, more gates close than the schedule asks
+    for (the log's sparsity says so), and the order of the closed means little. `learning_rate` is of the scores (Adam):
+    too small, the order stays what it was. `initial`: 2.5 starts with open gates; at 0 half the signal is lost at once.
 
     Cost: a score, two moments of Adam, the gate and the kept weight, five floats a weight; a draw a weight a step.
     """
 
     label: ClassVar[str] = "L0"
     section: ClassVar[str | None] = "l0"
+    must_freeze: ClassVar[bool] = True
     floats_per_weight: ClassVar[int] = 5
     learning_rate: float = 1e-2
     strength: float = 100.0
@@ -211,13 +216,14 @@ class MovementPruning(Method):
     """Movement pruning: what matters is whether a weight moves away from zero, not how large it is.
 
     Source: Sanh, Wolf & Rush (2020), hard version. Every weight has a score, learned with the gradient θ ∂L/∂θ' as if
-    the mask were not there (straight-through estimator); the lowest scores of every matrix go, and a weight under the
-    mask keeps its value for the day its score rises. Made for fine-tuning, where most pretrained weights stay near
-    where they were and magnitude says little about the task.
+    the mask were not there (straight-through estimator); the lowest scores of every matrix go, and a weight lives on
+    under the mask for the day its score rises: without a gradient, moved by what is left of the optimizer's momentum.
+    Made for fine-tuning, where most pretrained weights stay near where they were and magnitude says little about the
+    task.
 
     Hyperparameters: `learning_rate` of the scores (Adam, constant; the authors': 1e-2, falling with that of the
-    weights). With Adam, scores move by its length a step, whatever the gradient's size; small or large, the ranking
-    changes little until rounding. The authors mask anew at every step; here at prune events.
+    weights). Adam moves scores by its length a step at most, whatever the gradient's size; all being in proportion to
+    it, it hardly changes their order. The authors mask anew at every step; here at prune events.
 
     Cost: a score, two moments of Adam and the kept weight, four floats a weight.
     """
@@ -243,7 +249,7 @@ class SoftMovementPruning(Method):
     many go, and the threshold follows, so that all methods end at the same sparsity.
 
     Hyperparameters: `strength` 0 is movement pruning with a global threshold; strong, all scores sink together.
-    `learning_rate` as in movement pruning.
+    `learning_rate` against `strength` decides how far scores sink into the flat part of the sigmoid.
 
     Cost: four floats a weight.
     """
@@ -267,7 +273,8 @@ class Platon(Method):
     its smoothed deviation: a weight that is doubtful gets the benefit of the doubt. As in the authors' code the mask
     is judged anew at every step after t_f; `platon-frozen` freezes it as MGPP does.
 
-    Hyperparameters: `beta1` → 0 trusts the last window alone, → 1 never learns; `beta2` likewise for the uncertainty
+    Hyperparameters: `beta1` → 0 trusts the last window alone (at 0 nothing deviates from it, and there is no ranking),
+    → 1 never learns; `beta2` likewise for the uncertainty
     (authors: 0.85, and 0.85 to 0.95 by sparsity). `window`: steps averaged before smoothing (authors: the interval of
     prune events; 1 is the paper's equations).
 

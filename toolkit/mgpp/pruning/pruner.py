@@ -38,7 +38,8 @@ class PruneEvent:
         step: training step of the event.
         threshold: the pruning threshold, the k-th smallest magnitude or rank; the largest of the matrices' thresholds
             where each has its own.
-        regrown: share of the weights zeroed at the event before that were nonzero again when this one came.
+        regrown: share of the weights zeroed at the event before that were nonzero again when this one came; where
+            weights live on under the mask, that this event lets back.
         churn: mask churn, the share of all weights whose fate differs from the event before.
     """
 
@@ -121,6 +122,7 @@ class Pruner:
         self.sparsity = self.importance.schedule(sparsity)
         self._groups = _groups(self.weights, scope)
         self.event: PruneEvent | None = None
+        self.is_fresh = True  # until the first step, or until a state is loaded
         self._bits: dict[str, Tensor] = {}  # packed masks; empty before the first prune event
         self._recent: list[tuple[int, float]] = []  # count and threshold of the last two events
 
@@ -131,13 +133,21 @@ class Pruner:
 
     def before_step(self, step: int) -> None:
         """Read the loss's gradient and add the penalty's, after backward and clipping, before the optimizer's step."""
+        self.is_fresh = False
         if self._is_ranking(step):
-            self.importance.observe(step)
+            if self.importance.by_magnitude or self._gradients_are_finite():
+                self.importance.observe(step)
+            else:
+                self.importance.skip(step)
             if self.importance.keeps_weights:  # what is under the mask has no part in the loss
                 gradients = {name: weight.grad for name, weight in self.weights.items() if weight.grad is not None}
                 apply_(gradients, {name: bits for name, bits in self._bits.items() if name in gradients})
         if step <= self.sparsity.end_step:
             self._add_penalty_(step)
+
+    def _gradients_are_finite(self) -> bool:
+        finite = [weight.grad.isfinite().all() for weight in self.weights.values() if weight.grad is not None]
+        return bool(torch.stack(finite).all()) if finite else True
 
     def _add_penalty_(self, step: int) -> None:
         penalty = self.penalty.at(step)
@@ -161,6 +171,7 @@ class Pruner:
             self._prune_(step)
         if self.freeze and step == self.sparsity.end_step:
             self.importance.finish()
+            apply_(self.weights, self._bits)
 
     def _prunes_at(self, step: int) -> bool:
         return self.sparsity.prunes_at(step, self.interval) or (not self.freeze and step >= self.sparsity.end_step)
@@ -224,7 +235,13 @@ class Pruner:
         stays = 0 if self.allow_regrowth or cut.threshold > lowest else removed
         ties = count - cut.below - stays
         pruned = prune_(
-            weights, cut, ties, old, allow_regrowth=self.allow_regrowth, ranks=None if ranks is None else judged
+            weights,
+            cut,
+            ties,
+            old,
+            allow_regrowth=self.allow_regrowth,
+            ranks=None if ranks is None else judged,
+            under_mask=self.importance.keeps_weights,
         )
         return cut, pruned
 
@@ -270,7 +287,7 @@ class Pruner:
         Masks (bool, under `mask.<name>`), the last prune event, and what importance remembers (`importance.<key>`).
         """
         state: dict[str, Any] = {f"mask.{name}": mask for name, mask in self.masks.items()}
-        if not self._has_frozen():
+        if not self._has_frozen(self.event):
             state |= {f"importance.{key}": value for key, value in self.importance.tensors().items()}
         if self.event is not None:
             state["event"] = torch.tensor(
@@ -294,18 +311,20 @@ class Pruner:
                     f"load_state_dict: mask {name} has shape {tuple(mask.shape)}, "
                     f"its weight {tuple(self.weights[name].shape)}; load the same model"
                 )
-        self._bits = {name: pack(mask.to(self.weights[name].device, torch.bool)) for name, mask in masks.items()}
         step, *measures = state["event"].tolist() if "event" in state else (0,)
-        self.event = PruneEvent(int(step), *measures) if measures else None
-        self._recent = [(self.target_count(self.event.step), self.event.threshold)] if self.event else []
-        if self._has_frozen():
-            self.importance.finish()
-        else:
+        event = PruneEvent(int(step), *measures) if measures else None
+        if not self._has_frozen(event):
             own = "importance."
+            self.importance.attach(self.weights)
             self.importance.load({key.removeprefix(own): state[key] for key in state if key.startswith(own)})
+        self._bits = {name: pack(mask.to(self.weights[name].device, torch.bool)) for name, mask in masks.items()}
+        self.event, self.is_fresh = event, False
+        self._recent = [(self.target_count(self.event.step), self.event.threshold)] if self.event else []
+        if self._has_frozen(event):
+            self.importance.finish()
 
-    def _has_frozen(self) -> bool:
-        return self.freeze and self.event is not None and self.event.step >= self.sparsity.end_step
+    def _has_frozen(self, event: PruneEvent | None) -> bool:
+        return self.freeze and event is not None and event.step >= self.sparsity.end_step
 
 
 def split_evenly(count: int, sizes: Sequence[int]) -> list[int]:
@@ -339,6 +358,8 @@ def _groups(weights: Mapping[str, Tensor], scope: str) -> list[list[str]]:
 def _check_weights(weights: Mapping[str, torch.nn.Parameter]) -> None:
     if not isinstance(weights, Mapping) or not weights:
         raise ValueError("Pruner: weights must be parameters by name; choose some with prunable_weights(model)")
+    if len({id(weight) for weight in weights.values()}) < len(weights):
+        raise ValueError("Pruner: a weight goes by two names; keep one, as prunable_weights(model) does")
     untrained = [name for name, weight in weights.items() if not weight.requires_grad]
     if untrained:
         raise ValueError(f"Pruner: {untrained[0]} has requires_grad=False; unfreeze it or exclude it from the targets")

@@ -84,11 +84,11 @@ def _phases(plan: Plan) -> Iterator[str]:
     events = sum(schedule.prunes_at(step, interval) for step in range(begin, end))
     sparsities = f"{schedule.initial_sparsity:g} to {schedule.final_sparsity:g}"
     zeros = f"{round(schedule.final_sparsity * plan.total):,} zeros"
-    rule = "then the mask is frozen" if plan.freezes else "then the mask is judged anew at every step"
+    rule = "then the mask is frozen" if plan.recipe.freezes else "then the mask is judged anew at every step"
     rows = {
         "warmup": (0, begin, "nothing is pruned"),
         "pruning": (begin, end, f"{events:,} prune events, sparsity from {sparsities}"),
-        "frozen" if plan.freezes else "final": (end, plan.steps, f"a last prune event, {zeros}, {rule}"),
+        "frozen" if plan.recipe.freezes else "final": (end, plan.steps, f"a last prune event, {zeros}, {rule}"),
     }
     for phase, (first, stop, what) in rows.items():
         if stop > first:
@@ -96,7 +96,7 @@ def _phases(plan: Plan) -> Iterator[str]:
 
 
 def _learning_rate(plan: Plan) -> Iterator[str]:
-    optimizer, cycles = plan.recipe.optimizer, plan.rewinds + 1
+    optimizer, cycles = plan.recipe.optimizer, plan.recipe.rewinds + 1
     last = optimizer.learning_rate * optimizer.final_factor
     again = f", and again from the start, {cycles} times in all" if cycles > 1 else ""
     yield f"learning rate: {optimizer.learning_rate:g} at step 0, falling linearly to {last:g} at the end{again}"

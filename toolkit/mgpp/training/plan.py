@@ -71,18 +71,6 @@ class Plan:
         return self.recipe.method_settings()
 
     @property
-    def freezes(self) -> bool:
-        """Whether the mask is frozen at t_f."""
-        asked = self.recipe.sparsity.freeze
-        return self.method.freeze if asked is None else asked
-
-    @property
-    def rewinds(self) -> int:
-        """How often the learning rate starts again."""
-        asked = self.recipe.optimizer.rewinds
-        return self.method.rewinds if asked is None else asked
-
-    @property
     def accumulation(self) -> int:
         """Batches to an optimizer update."""
         return int(self.recipe.trainer.get("gradient_accumulation_steps", 1))

@@ -138,6 +138,13 @@ class Recipe:
             CubicSparsity(self.sparsity.initial, self.sparsity.final, 0, 1)
         except ValueError as error:
             raise RecipeError(f"sparsity: {error}") from None
+        if METHODS[self.method].must_freeze and not self.freezes:
+            raise RecipeError(f"sparsity.freeze=False: {self.method} folds its gates when the mask is frozen; say true")
+        if self.optimizer.rewinds and self.optimizer.final_factor == 1:
+            raise RecipeError(
+                f"optimizer.rewinds={self.optimizer.rewinds} has nothing to start again with a constant learning rate; "
+                "lower optimizer.final_factor"
+            )
         self._check_sizes()
         for key in self.trainer:
             if key in RESERVED:
@@ -207,6 +214,22 @@ class Recipe:
         """
         method = METHODS[self.method]
         return method(**asdict(self.sections[method.section])) if method.section else method()
+
+    @property
+    def scope(self) -> Literal["global", "matrix"]:
+        """What is ranked together."""
+        return self.sparsity.scope or METHODS[self.method].scope
+
+    @property
+    def freezes(self) -> bool:
+        """Whether the mask is frozen at t_f."""
+        return METHODS[self.method].freeze if self.sparsity.freeze is None else self.sparsity.freeze
+
+    @property
+    def rewinds(self) -> int:
+        """How often the learning rate starts again."""
+        asked = self.optimizer.rewinds
+        return self.method_settings().rewinds if asked is None else asked
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested data, as YAML and JSON hold it; `recipe_from` reads it back."""

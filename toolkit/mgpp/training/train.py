@@ -72,7 +72,8 @@ def train(
     schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded
     arguments = training_arguments(recipe, Path(run_dir) / "checkpoints", steps)
     set_seed(recipe.seed)
-    model = task.load_model(source)
+    model: Any = task.load_model(source)
+    model.to(arguments.device)  # before the Pruner makes room beside the weights
     pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
     info = describe(recipe, task, pruner, model_hash)
     begin = None if checkpoint is None else step_of(checkpoint)
@@ -133,8 +134,8 @@ def make_pruner(recipe: Recipe, model: PreTrainedModel, schedule: CubicSparsity,
         n_train=n_train,
         interval=rule.interval,
         allow_regrowth=rule.allow_regrowth,
-        scope=rule.scope or method.scope,
-        freeze=method.freeze if rule.freeze is None else rule.freeze,
+        scope=recipe.scope,
+        freeze=recipe.freezes,
         compiled=recipe.compile_prior,
     )
 
@@ -160,6 +161,8 @@ def check_trainer_section(settings: Mapping[str, Any]) -> None:
     """Refuse what the Trainer does not know, and values of another kind than its defaults."""
     defaults = {f.name: f.default for f in fields(TrainingArguments)}
     for key, value in settings.items():
+        if key == "gradient_accumulation_steps" and isinstance(value, int) and value < 1:
+            raise RecipeError(f"trainer.{key}={value} must be at least 1")
         if key not in defaults:
             raise RecipeError(f"trainer.{key} is no argument of the Trainer{did_you_mean(key, sorted(defaults))}")
         default = defaults[key]
@@ -252,7 +255,7 @@ def _learning_rate_schedule(recipe: Recipe) -> dict[str, Any]:
 
 
 class _Trainer(Trainer):
-    """The Trainer with a learning rate that may start again."""
+    """The Trainer with a learning rate that may start again: its own schedule, as many times as there are cycles."""
 
     rewinds = 0
 
@@ -260,11 +263,8 @@ class _Trainer(Trainer):
         """The Trainer's own schedule, once for every cycle."""
         schedule: Any = super().create_scheduler(num_training_steps, optimizer)
         if self.rewinds:
-            steps = math.ceil(num_training_steps / (self.rewinds + 1))
-            fall = list(schedule.lr_lambdas)
-            schedule.lr_lambdas = [
-                lambda step, each=each: each(step % steps * num_training_steps / steps) for each in fall
-            ]
+            cycles, once = self.rewinds + 1, list(schedule.lr_lambdas)
+            schedule.lr_lambdas = [lambda step, each=each: each(step * cycles % num_training_steps) for each in once]
         return schedule
 
 
@@ -300,15 +300,11 @@ def fit(
     # The Trainer takes any model whose forward has **kwargs for one that averages over accumulated batches by itself,
     # and most don't: their gradients would grow with the accumulation. This makes the Trainer average.
     trainer.model_accepts_loss_kwargs = False
-    trainer.rewinds = _rewinds(recipe)
+    trainer.rewinds = recipe.rewinds
     trainer.remove_callback(PrinterCallback)
     if checkpoint is not None:
         restore(pruner, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-
-
-def _rewinds(recipe: Recipe) -> int:
-    return recipe.method_settings().rewinds if recipe.optimizer.rewinds is None else recipe.optimizer.rewinds
 
 
 def final_metrics(model: PreTrainedModel, task: Task, pruner: Pruner) -> dict[str, float]:
