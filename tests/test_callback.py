@@ -156,7 +156,7 @@ def test_going_on_without_the_masks_is_refused(tmp_path):
     trainer.train()
     resumed, other = build(tmp_path)
     with pytest.raises(
-        ValueError, match=r"goes on at step 5, with pruning from step 2, but the Pruner lacks its masks"
+        ValueError, match=r"goes on at step 5, with pruning from step 2, but the Pruner lacks"
     ):
         resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
     resumed, other = build(tmp_path)
