@@ -155,9 +155,7 @@ def test_going_on_without_the_masks_is_refused(tmp_path):
     trainer, pruner = build(tmp_path, save_strategy="steps", save_steps=5, save_only_model=False)
     trainer.train()
     resumed, other = build(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"goes on at step 5, with pruning from step 2, but the Pruner lacks"
-    ):
+    with pytest.raises(ValueError, match=r"goes on at step 5, with pruning from step 2, but the Pruner lacks"):
         resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
     resumed, other = build(tmp_path)
     other.load_state_dict(pruner.state_dict())

@@ -1,5 +1,4 @@
 import copy
-from fractions import Fraction
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from mgpp import (
     prunable_weights,
 )
 from mgpp.pruning.methods import METHODS
-from mgpp.pruning.pruner import split_evenly
 
 
 def make(sizes=((4, 5), (30,)), **options):
@@ -241,15 +239,6 @@ def test_each_matrix_loses_its_share_and_all_lose_exactly_k(sizes, share, seed):
     for weight in weights.values():
         zeros = int((weight == 0).sum())
         assert abs(zeros - share * weight.numel()) <= 1.5
-
-
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
-def test_parts_are_those_of_seats_handed_out_one_by_one(sizes):
-    parts = [0] * len(sizes)
-    for count in range(1, sum(sizes) + 1):
-        parts[max(range(len(sizes)), key=lambda i: (Fraction(sizes[i], 2 * parts[i] + 1), -i))] += 1
-        assert split_evenly(count, sizes) == parts
-    assert parts == sizes
 
 
 def test_with_one_matrix_the_scopes_agree():

@@ -1,10 +1,9 @@
 """The Pruner: the one place where penalty, importance, schedule and mask rule meet a training step."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,10 +12,8 @@ from mgpp.prior.penalties import NoPenalty, Penalty, check_count
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.importance import Importance
 from mgpp.pruning.masks import Pruned, apply_, pack, prune_, unpack
+from mgpp.pruning.scope import Scope, groups, split_evenly
 from mgpp.pruning.threshold import Cut, find_cut
-
-Scope = Literal["global", "matrix"]
-SCOPES = get_args(Scope)
 
 
 class PenaltySchedule(Protocol):
@@ -120,7 +117,7 @@ class Pruner:
             raise ValueError("Pruner: these gates are folded into the weights when the mask is frozen; say freeze=True")
         self.importance.attach(self.weights)
         self.sparsity = self.importance.schedule(sparsity)
-        self._groups = _groups(self.weights, scope)
+        self._groups = groups(self.weights, scope)
         self.event: PruneEvent | None = None
         self.is_fresh = True  # until the first step, or until a state is loaded
         self._bits: dict[str, Tensor] = {}  # packed masks; empty before the first prune event
@@ -325,34 +322,6 @@ class Pruner:
 
     def _has_frozen(self, event: PruneEvent | None) -> bool:
         return self.freeze and event is not None and event.step >= self.sparsity.end_step
-
-
-def split_evenly(count: int, sizes: Sequence[int]) -> list[int]:
-    """`count` split into whole parts in proportion to `sizes`, such that with a growing count no part ever shrinks.
-
-    Webster's method, by which parliaments share out seats: the next one goes where size / (2 part + 1) is largest.
-    Rounding each share by itself would miss the count, and mending that by the largest remainders would shrink parts.
-
-    Example:
-        >>> split_evenly(5, [10, 10, 1])
-        [3, 2, 0]
-    """
-    total = sum(sizes)
-    parts = [-((total - 2 * size * count) // (2 * total)) for size in sizes]  # rounded, halves down
-    while sum(parts) < count:
-        gains = [(Fraction(size, 2 * part + 1), -i) for i, (size, part) in enumerate(zip(sizes, parts, strict=True))]
-        parts[-max(gains)[1]] += 1
-    while sum(parts) > count:
-        gains = [(Fraction(size, 2 * part - 1), -i) for i, (size, part) in enumerate(zip(sizes, parts, strict=True))]
-        parts[-min(gain for gain in gains if gain[0] > 0)[1]] -= 1
-    return parts
-
-
-def _groups(weights: Mapping[str, Tensor], scope: str) -> list[list[str]]:
-    """The names that are ranked together."""
-    if scope not in SCOPES:
-        raise ValueError(f"Pruner: scope={scope!r} must be one of {', '.join(SCOPES)}")
-    return [list(weights)] if scope == "global" else [[name] for name in weights]
 
 
 def _check_weights(weights: Mapping[str, torch.nn.Parameter]) -> None:
