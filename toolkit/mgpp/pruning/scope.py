@@ -17,6 +17,7 @@ def groups(weights: Mapping[str, Tensor], scope: str) -> list[list[str]]:
         ValueError: if there is no such scope.
 
     Example:
+        >>> import torch
         >>> groups({"a": torch.ones(2), "b": torch.ones(3)}, "matrix")
         [['a'], ['b']]
     """
