@@ -65,7 +65,7 @@ def train(
     RECIPE is the name of one that comes with the toolkit, or a YAML file.
     """
     if (recipe is None) == (stopped is None):
-        raise click.UsageError("give a RECIPE, or --resume DIR of a run that was stopped")
+        raise click.UsageError("give a RECIPE, or --resume DIR of a run that was stopped, which has its own; not both")
     if stopped is not None:
         if overrides or data or out or replace or dry_run:
             raise click.UsageError("--resume goes on with the run's own recipe and folder; give no other option")

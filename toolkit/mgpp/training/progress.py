@@ -1,5 +1,6 @@
 """The progress bar of a training."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -26,15 +27,17 @@ class ProgressBar:
         ...     bar.show({"loss": 0.7, "sparsity": 0.5, "pruning_threshold": None})
     """
 
-    def __init__(self, steps: int, title: str, visible: bool):
-        self.bar = tqdm(total=steps, desc=title, disable=not visible, unit="step", dynamic_ncols=True)
+    def __init__(self, steps: int, title: str, visible: bool, done: int = 0):
+        look: dict[str, Any] = {"disable": not visible, "unit": "step", "dynamic_ncols": True}
+        self.bar = tqdm(total=steps, initial=done, desc=title, **look)
         self.callback = _Tick(self.bar)
         self._shown: dict[str, str] = {}
 
     def show(self, row: Mapping[str, Any]) -> None:
         """Show the newest values of a logged row."""
         names = {"loss": "loss", "sparsity": "sparsity", "pruning_threshold": "threshold", "eval_accuracy": "accuracy"}
-        self._shown |= {label: f"{row[key]:.4g}" for key, label in names.items() if row.get(key) is not None}
+        known = {label: row[key] for key, label in names.items() if row.get(key) is not None}
+        self._shown |= {label: f"{value:.4g}" for label, value in known.items() if math.isfinite(value)}
         self.bar.set_postfix(self._shown)
 
     def __enter__(self) -> Self:

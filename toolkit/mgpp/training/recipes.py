@@ -199,8 +199,9 @@ class Recipe:
         end = total_steps - max(1, _steps(self.sparsity.frozen, total_steps))
         if end <= begin:
             raise RecipeError(
-                f"sparsity.warmup={self.sparsity.warmup} and sparsity.frozen={self.sparsity.frozen} leave no step of "
-                f"{total_steps} to prune in; shorten them or raise epochs"
+                f"sparsity.warmup={self.sparsity.warmup:g} and sparsity.frozen={self.sparsity.frozen:g} (shares "
+                f"below 1, steps from 1 on) leave no step of {total_steps} to prune in; shorten them, or train longer: "
+                f"{'epochs' if self.max_steps is None else 'max_steps'}"
             )
         asked = CubicSparsity(self.sparsity.initial, self.sparsity.final, begin, end)
         return self.method_settings().schedule(asked)
@@ -306,6 +307,8 @@ def recipe_from(data: Mapping[str, Any], /, **overrides: Any) -> Recipe:
             place[last] = {**place[last], **deep_copy(value)}  # a section changes only what it names
         else:
             place[last] = deep_copy(value)
+    if str(nested.get("method", "mgpp")) not in METHODS:  # first: a method that is not there has no section either
+        raise RecipeError(f"method={nested['method']!r} is unknown{did_you_mean(str(nested['method']), METHODS)}")
     known = _known_keys()
     sections = default_sections()
     for name in sections.keys() & nested.keys():

@@ -79,7 +79,7 @@ def train(
     begin = None if checkpoint is None else step_of(checkpoint)
     with (
         RunWriter(run_dir, info, replace=replace_run, resume_at=begin) as writer,
-        ProgressBar(steps, recipe.run_name, progress) as bar,
+        ProgressBar(steps, recipe.run_name, progress, begin or 0) as bar,
     ):
         fit(recipe, arguments, model, task, pruner, writer, bar, checkpoint)
         if recipe.save_model:
