@@ -121,6 +121,16 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
         read(tmp_path)
 
 
+def test_the_line_and_the_column_at_fault_are_named(tmp_path):
+    write(tmp_path, "validation.csv")
+    (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 1}\n\n{"text": "a" "label": 1}\n')
+    with pytest.raises(DataError, match="line 3 is no JSON: Expecting ',' delimiter"):
+        read(tmp_path)
+    (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "a", "label": "one"}\n')
+    with pytest.raises(DataError, match=r"the column 'label' holds values of several kinds: 1 \(int\), 'one' \(str\)"):
+        read(tmp_path)
+
+
 def test_an_unreachable_hub_is_one_sentence_with_the_way_out():
     with pytest.raises(DataError) as caught:  # HF_HUB_OFFLINE is set for all tests
         read_splits("nyu-mll/glue", "rte", columns=["label"])

@@ -156,16 +156,31 @@ def _read_lines(file: Path) -> pa.Table:
 def _read_json(file: Path) -> pa.Table:
     """A list of objects, or one object a line."""
     text = file.read_text(encoding="utf-8")
-    rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text)]
+    rows = json.loads(text) if text.lstrip().startswith("[") else _json_lines(text)
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise ValueError(f"row {number} is no object")
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: [row.get(name) for row in rows] for name in names})
+    return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
 
 
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line.strip()]  # splitlines would also cut at U+2028 inside a text
+def _json_lines(text: str) -> list[Any]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would also cut at U+2028 inside a text
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except ValueError as error:
+            raise ValueError(f"line {number} is no JSON: {error}") from None
+    return rows
+
+
+def _column(name: str, values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        kinds = {type(value).__name__: value for value in values if value is not None}
+        found = ", ".join(f"{value!r} ({kind})" for kind, value in kinds.items())
+        raise ValueError(f"the column {name!r} holds values of several kinds: {found}; make them of one") from None
 
 
 READERS: dict[str, Callable[[Path], pa.Table]] = {
