@@ -8,7 +8,6 @@ from mgpp.analysis.tables import (
     explorer_markdown,
     finished,
     paired_differences,
-    paired_markdown,
     results_markdown,
     tuning_markdown,
     write_tables,
@@ -30,7 +29,6 @@ def test_differences_are_paired_by_seed():
     assert table["rival"].tolist() == ["l2"]  # gmp shares only one seed
     assert table["mean"].item() == pytest.approx(0.02)
     assert table["se"].item() == pytest.approx(0.01)
-    assert "MGPP minus L2 at sparsity 0.9, paired by seed: +2.0 ± 1.0 points over 2 seeds" in paired_markdown(runs)
     assert paired_differences([fake("l2", 0, 0.5)]).empty
 
 

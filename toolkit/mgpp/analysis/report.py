@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from mgpp.analysis.comparison import comparison_frame, main_experiment
+from mgpp.analysis.comparison import comparison_frame
 from mgpp.analysis.comparison_table import results_markdown
 from mgpp.analysis.figures import figure_comparison, figure_survivors, save_figure
-from mgpp.analysis.tables import between_markers, paired_markdown
+from mgpp.analysis.tables import between_markers
 from mgpp.runs import load_runs
 
 FRAME, TABLE = "comparison.csv", "comparison.md"
@@ -25,9 +25,8 @@ def write_comparison(
     Args:
         folder: of the runs; the frame is written there.
         trials: folder of the runs that chose the methods' settings, to be counted; none if it does not exist.
-        readme: a file with the markers `<!-- results -->` and `<!-- /results -->`, between which the table goes (and
-            the sentences on pairs of seeds between those of `paired`, if it has them); by default `comparison.md`
-            beside the frame.
+        readme: a file with the markers `<!-- results -->` and `<!-- /results -->`, between which the table goes; by
+            default `comparison.md` beside the frame.
         figures: folder of the figures; `folder` by default.
 
     Returns:
@@ -46,8 +45,6 @@ def write_comparison(
     text = table + "\n"
     if readme:
         text = between_markers(page.read_text(encoding="utf-8"), "results", table)
-        if "<!-- paired -->" in text:
-            text = between_markers(text, "paired", paired_markdown(main_experiment(runs)))
     drawn = {"figure_comparison": figure_comparison(runs), "figure_survivors": figure_survivors(runs)}
     comparison_frame(runs, tried).to_csv(folder / FRAME, index=False, float_format="%.6g")
     page.write_text(text, encoding="utf-8")

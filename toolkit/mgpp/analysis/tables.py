@@ -31,16 +31,6 @@ def paired_differences(runs: Iterable[Run], method: str = "mgpp") -> pd.DataFram
     return found[found["seeds"] > 1].reset_index(drop=True)
 
 
-def paired_markdown(runs: Iterable[Run]) -> str:
-    """The sentences of `paired_differences`, in points."""
-    lines = [
-        f"- {METHOD_NAMES['mgpp']} minus {METHOD_NAMES[row['rival']]} at sparsity {row['sparsity']:g}, paired by seed: "
-        f"{100 * row['mean']:+.1f} ± {100 * row['se']:.1f} points over {row['seeds']} seeds"
-        for row in paired_differences(runs).to_dict("records")
-    ]
-    return "\n".join(lines)
-
-
 def tuning_markdown(runs: Iterable[Run]) -> str:
     """The trials that chose the settings: what was tried, and the accuracy on the validation set that decided."""
     lines = ["| method | settings | 1/(nσ1²) or strength | validation accuracy, % | seconds |", "|---|---|---|---|---|"]
