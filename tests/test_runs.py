@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgpp import RunError, RunWriter, load_run, load_runs, runs
-from mgpp.runs import METRICS_COLUMNS, mark_failed, summary
+from mgpp import RunError, RunWriter, load_run, load_runs
+from mgpp.runs import METRICS_COLUMNS, mark_failed, reader, summary
 
 
 def rows(step):
@@ -192,10 +192,10 @@ def test_parts_that_are_joined_while_they_are_read(tmp_path, monkeypatch):
     with RunWriter(tmp_path / "run") as writer:
         for step in (0, 10):
             writer.part("layers", step, rows(step))
-        listed = runs._parts(tmp_path / "run" / "layers.parquet")
+        listed = reader.part_files(tmp_path / "run" / "layers.parquet")
     answers = iter([listed])  # the first listing is stale by now
-    fresh = runs._parts
-    monkeypatch.setattr(runs, "_parts", lambda folder: next(answers, None) or fresh(folder))
+    fresh = reader.part_files
+    monkeypatch.setattr(reader, "part_files", lambda folder: next(answers, None) or fresh(folder))
     assert len(load_run(tmp_path / "run").layers) == 4
 
 

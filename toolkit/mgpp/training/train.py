@@ -10,18 +10,17 @@ import torch
 from transformers import (
     AutoTokenizer,
     PreTrainedModel,
-    PrinterCallback,
-    Trainer,
     TrainingArguments,
     set_seed,
 )
 from transformers.utils import logging as transformers_logging
 
 from mgpp.prior.schedules import CubicSparsity
-from mgpp.pruning.callback import STATE_FILE, PruningCallback, restore
+from mgpp.pruning.callback import STATE_FILE
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
 from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run
+from mgpp.training.loop import fit, training_arguments
 from mgpp.training.made_models import MADE_MODELS, locate
 from mgpp.training.packages import MINILM, sha256
 from mgpp.training.progress import ProgressBar
@@ -217,94 +216,6 @@ def describe(recipe: Recipe, task: Task, pruner: Pruner, model_hash: str | None)
         "examples": {split: len(data) for split, data in task.splits.items()},
         "targets": {"count": pruner.total, "table": table.drop(columns="share").to_dict("records")},
     }
-
-
-def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArguments:
-    """The recipe in the Trainer's words; `recipe.trainer` goes through as it is."""
-    settings: dict[str, Any] = {
-        "output_dir": str(folder),
-        "max_steps": steps,
-        "per_device_train_batch_size": recipe.batch_size,
-        "learning_rate": recipe.optimizer.learning_rate,
-        "weight_decay": 0.0,
-        **_learning_rate_schedule(recipe),
-        "bf16": recipe.precision == "bf16",
-        "fp16": recipe.precision == "fp16",
-        "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),
-        "seed": recipe.seed,
-        "train_sampling_strategy": "group_by_length",
-        "logging_strategy": "no",
-        "save_strategy": "no" if recipe.save_every is None else "steps",
-        "save_steps": recipe.save_every or 500,
-        "save_total_limit": 2,
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-    arguments = TrainingArguments(**settings | recipe.trainer)
-    if arguments.n_gpu > 1 or arguments.world_size > 1:
-        raise RecipeError("training runs in one process on one device for now; set CUDA_VISIBLE_DEVICES=0")
-    return arguments
-
-
-def _learning_rate_schedule(recipe: Recipe) -> dict[str, Any]:
-    """Linear to the final factor; the Trainer's polynomial schedule refuses a line that does not fall."""
-    rate, factor = recipe.optimizer.learning_rate, recipe.optimizer.final_factor
-    if factor == 1:
-        return {"lr_scheduler_type": "constant"}
-    return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": 1.0, "lr_end": rate * factor}}
-
-
-class _Trainer(Trainer):
-    """The Trainer with a learning rate that may start again: its own schedule, as many times as there are cycles."""
-
-    rewinds = 0
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The Trainer's own schedule, once for every cycle."""
-        schedule: Any = super().create_scheduler(num_training_steps, optimizer)
-        if self.rewinds:
-            cycles, once = self.rewinds + 1, list(schedule.lr_lambdas)
-            schedule.lr_lambdas = [lambda step, each=each: each(step * cycles % num_training_steps) for each in once]
-        return schedule
-
-
-def fit(
-    recipe: Recipe,
-    arguments: TrainingArguments,
-    model: PreTrainedModel,
-    task: Task,
-    pruner: Pruner,
-    writer: RunWriter,
-    bar: ProgressBar,
-    checkpoint: Path | None = None,
-) -> None:
-    """Run the Trainer with the pruner and its observer as callbacks."""
-    bf16 = recipe.precision == "bf16"
-    pruning = PruningCallback(
-        pruner,
-        writer,
-        every=recipe.log.every,
-        histograms_every=recipe.log.histograms_every,
-        trajectories=recipe.log.trajectories,
-        evaluate=lambda: task.evaluate(model, "validation", bf16=bf16),
-        evaluate_every=recipe.log.evaluate_every,
-        show=bar.show,
-    )
-    trainer = _Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=task.splits["train"],
-        data_collator=task.collate,
-        callbacks=[pruning, bar.callback],
-    )
-    # The Trainer takes any model whose forward has **kwargs for one that averages over accumulated batches by itself,
-    # and most don't: their gradients would grow with the accumulation. This makes the Trainer average.
-    trainer.model_accepts_loss_kwargs = False
-    trainer.rewinds = recipe.rewinds
-    trainer.remove_callback(PrinterCallback)
-    if checkpoint is not None:
-        restore(pruner, checkpoint)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
 def final_metrics(model: PreTrainedModel, task: Task, pruner: Pruner) -> dict[str, float]:

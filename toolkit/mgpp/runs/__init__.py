@@ -1,0 +1,31 @@
+"""The record of a run: `RunWriter` writes its folder, `Run` reads it into pandas frames. No torch needed.
+
+A run's folder, `data/runs/<name>/`:
+
+    run.json                 recipe, versions, commit, seed, device, hashes, targets, status, final metrics
+    metrics.jsonl            one row a logged step, appended and flushed
+    layers.parquet/          part files named <first step>-<last step>.parquet, each written whole and renamed;
+    weights.parquet/         when a run finishes, the parts of a frame are joined into one
+    trajectories.parquet/
+    checkpoints/final/       the pruned model, ignored by git
+This package alone knows these names. A folder can be read while it is written and after a crash.
+"""
+
+from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError
+from mgpp.runs.reader import Run, load_run, load_runs, percent, summary
+from mgpp.runs.writer import RunWriter, check_folder, mark_failed
+
+__all__ = [
+    "FORMAT_VERSION",
+    "FRAMES",
+    "METRICS_COLUMNS",
+    "Run",
+    "RunError",
+    "RunWriter",
+    "check_folder",
+    "load_run",
+    "load_runs",
+    "mark_failed",
+    "percent",
+    "summary",
+]
