@@ -8,10 +8,12 @@ A run's folder, `data/runs/<name>/`:
     weights.parquet/         when a run finishes, the parts of a frame are joined into one
     trajectories.parquet/
     checkpoints/final/       the pruned model, ignored by git
+    .lock, .writer.json      while it is being written: by whom
 This package alone knows these names. A folder can be read while it is written and after a crash.
 """
 
 from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError
+from mgpp.runs.locks import is_being_written
 from mgpp.runs.reader import Run, load_run, load_runs, percent, summary
 from mgpp.runs.writer import RunWriter, check_folder, mark_failed
 
@@ -23,6 +25,7 @@ __all__ = [
     "RunError",
     "RunWriter",
     "check_folder",
+    "is_being_written",
     "load_run",
     "load_runs",
     "mark_failed",

@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,42 @@ class RunError(ValueError):
 
 def save_info(folder: Path, info: Mapping[str, Any]) -> None:
     """Write run.json whole, or leave the one there is."""
-    hidden = folder / ".run.json.tmp"
-    hidden.write_text(json.dumps(plain(info), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(hidden, folder / "run.json")
+    text = json.dumps(plain(info), indent=1, allow_nan=False) + "\n"
+    write_whole(folder / "run.json", text.encode())
+
+
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all: under a hidden name, to the disk if it is to be durable, then renamed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> write_whole(path, b"all of it")
+        >>> path.read_text(), len(list(path.parent.iterdir()))
+        ('all of it', 1)
+    """
+    hidden = hidden_name(path)
+    try:
+        with hidden.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        os.replace(hidden, path)
+    except OSError:
+        with suppress(OSError):
+            hidden.unlink(missing_ok=True)  # on a full disk half a file is in the way
+        raise
+
+
+def hidden_name(path: Path) -> Path:
+    """The name under which a file is written before it is complete.
+
+    Example:
+        >>> hidden_name(Path("my-run/run.json")).name
+        '.run.json.tmp'
+    """
+    return path.with_name(f".{path.name}.tmp")
 
 
 def plain(value: Any) -> Any:

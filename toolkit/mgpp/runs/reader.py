@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mgpp.runs.files import FORMAT_VERSION, METRICS_COLUMNS, RunError, part_files, read_parts, read_rows
+from mgpp.runs.locks import is_being_written
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Run:
 
     @property
     def status(self) -> str:
-        """running, finished or failed."""
-        return self.info["status"]
+        """running, finished, failed, or stopped: nobody writes it any more, and it can be resumed."""
+        status = self.info["status"]
+        return "stopped" if status == "running" and not is_being_written(self.folder) else status
 
     @property
     def recipe(self) -> dict[str, Any]:

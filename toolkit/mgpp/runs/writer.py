@@ -21,7 +21,10 @@ from mgpp.runs.files import (
     save_info,
     steps_of,
 )
+from mgpp.runs.locks import LOCK_FILE, WRITER_FILE, FolderLock, refuse_if_written
 from mgpp.runs.reader import load_run
+
+LEFTOVERS = {LOCK_FILE, WRITER_FILE, ".run.json.tmp"}  # of a run that was killed before it began
 
 
 def check_folder(folder: str | Path, *, replace: bool = False) -> None:
@@ -34,7 +37,8 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
         >>> check_folder("a-folder-that-does-not-exist")
     """
     folder = Path(folder)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    refuse_if_written(folder)
+    if not folder.exists() or (folder.is_dir() and not any(file.name not in LEFTOVERS for file in folder.iterdir())):
         return
     holds_run = (folder / "run.json").is_file()
     if not holds_run:
@@ -82,10 +86,12 @@ class RunWriter:
         self.folder, self._seconds_before = Path(folder), 0.0
         if resume_at is None:
             check_folder(self.folder, replace=replace)
-            if self.folder.exists() and replace:
-                shutil.rmtree(self.folder.resolve())
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self.folder)
+            if replace:
+                _empty(self.folder)
         else:
+            self._lock = FolderLock(self.folder)
             before = load_run(folder).info
             info = {**(info or {}), "resumed_at": [*before.get("resumed_at", []), resume_at]}
             self._seconds_before = before.get("wall_seconds", 0.0)
@@ -150,11 +156,25 @@ class RunWriter:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._metrics.close()
         seconds = round(self._seconds_before + time.monotonic() - self._started, 1)
-        if error is None:
-            self._join_parts()
-            self.update(status="finished", wall_seconds=seconds)
+        try:
+            if error is None:
+                self._join_parts()
+                self.update(status="finished", wall_seconds=seconds)
+            else:
+                self.update(status="failed", wall_seconds=seconds, error=f"{type(error).__name__}: {error}")
+        finally:
+            self._lock.release()
+
+
+def _empty(folder: Path) -> None:
+    """Delete the run that a folder holds, run.json last: what is half deleted can still be told to be a run."""
+    for path in sorted(folder.resolve().iterdir(), key=lambda path: path.name == "run.json"):
+        if path.name in (LOCK_FILE, WRITER_FILE):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
-            self.update(status="failed", wall_seconds=seconds, error=f"{type(error).__name__}: {error}")
+            path.unlink()
 
 
 def mark_failed(folder: str | Path, error: str, info: Mapping[str, Any] | None = None) -> None:
