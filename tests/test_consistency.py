@@ -15,7 +15,7 @@ from mgpp.prior.penalties import L2
 from mgpp.runs import RunError, load_run, load_runs
 from mgpp.training import consistency
 from mgpp.training.consistency import SEEDS, TRIALS, Variances, main, replicate, simulate, tune
-from mgpp.training.consistency_problems import POSITIONS, PROBLEMS, TEACHER
+from mgpp.training.consistency_problems import POSITIONS, PROBLEMS, REGRESSION, TEACHER
 
 DATA = Path(__file__).parents[1] / "data" / "consistency"
 SMALL = replace(TEACHER, inputs=20, sizes=(40,), kept=(8, 16), steps=20, batch=16)
@@ -32,6 +32,13 @@ def test_the_teacher_is_the_published_network():
         first = math.tanh(2 * math.tanh(2 * x[0] - x[1]))
         second = 2 * math.tanh(2 * math.tanh(x[2] - 2 * x[3]) - math.tanh(2 * x[4]))
         assert mean == pytest.approx(first + second, abs=1e-5)
+
+
+def test_the_regression_is_the_published_function():
+    sample = REGRESSION.draw(5, rng())
+    assert sample.x.shape == (5, 2000)
+    for (x1, x2, x3, x4, x5), mean in zip(sample.x[:, :5].tolist(), sample.mean.tolist(), strict=True):
+        assert mean == pytest.approx(5 * x2 / (1 + x1**2) + 5 * math.sin(x3 * x4) + 2 * x5, abs=1e-4)
 
 
 def test_the_variables_have_variance_1_and_correlation_one_half():

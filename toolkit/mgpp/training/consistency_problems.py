@@ -1,12 +1,14 @@
-"""Problems whose true structure is known: a sparse teacher network, and a sequence of which three positions matter.
+"""Problems whose true structure is known: two functions of five variables among many, and a sequence of tokens of which
+three positions matter.
 
-Both are regressions with noise of variance 1, so that half the squared error is the negative log likelihood of an
+All are regressions with noise of variance 1, so that half the squared error is the negative log likelihood of an
 example, and the mean loss and the prior's 1/n are on one scale.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -85,51 +87,47 @@ class Problem(ABC):
 
 
 class _Student(nn.Module):
-    """One hidden layer of tanh units."""
+    """Hidden layers, of which only the first is pruned, and a linear output."""
 
-    def __init__(self, inputs: int, hidden: int):
+    def __init__(self, inputs: int, hidden: tuple[int, ...], activation: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.first, self.second = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
+        self.first = nn.Linear(inputs, hidden[0])
+        self.others = nn.ModuleList(nn.Linear(*sizes) for sizes in pairwise((*hidden, 1)))
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Predictions, (n,), for inputs, (n, inputs)."""
-        return self.second(torch.tanh(self.first(x))).squeeze(1)
+        x = self.first(x)
+        for layer in self.others:
+            x = layer(self.activation(x))
+        return x.squeeze(1)
 
 
 @dataclass(frozen=True)
-class Teacher(Problem):
-    """The sparse teacher of Sun, Song & Liang (2021), section 5, structure selection: 5 of 1,000 variables matter.
+class Variables(Problem):
+    """Many variables of which the first five matter, any two of them with correlation ½, and a network that learns.
 
-        y = tanh(2 tanh(2 x1 - x2)) + 2 tanh(2 tanh(x3 - 2 x4) - tanh(2 x5)) + N(0, 1)
-        xi = (e + zi) / √2,     e, zi standard normal: any two variables have correlation ½
+        xi = (e + zi) / √2,     e, zi standard normal
 
-    The authors' released generator gives e and zi variance ½ in training and 1 in testing; here it is 1 in both. The
-    student is another than theirs: one hidden layer, whose input weights alone are pruned, as a transformer's head is
-    not pruned either. A variable is selected if one of its input weights survives.
-
-    Example:
-        >>> float(TEACHER.mean(torch.zeros(1, 1000)))
-        0.0
+    The authors' released generator gives e and zi variance ½ in training and 1 in testing; here it is 1 in both. Only
+    the network's input weights are pruned, as a transformer's head is not pruned either. A variable is selected if one
+    of its input weights survives.
     """
 
-    name: ClassVar[str] = "teacher"
     least: ClassVar[float] = 0.0
-    hidden: int = 16
 
     def _inputs(self, n: int, rng: torch.Generator) -> Tensor:
         shared = torch.randn(n, 1, generator=rng)
         return torch.randn(n, self.inputs, generator=rng).add_(shared).mul_(0.5**0.5)
 
-    def mean(self, x: Tensor) -> Tensor:
-        """The teacher without noise."""
-        first = torch.tanh(2 * torch.tanh(2 * x[:, 0] - x[:, 1]))
-        return first + 2 * torch.tanh(2 * torch.tanh(x[:, 2] - 2 * x[:, 3]) - torch.tanh(2 * x[:, 4]))
+    @abstractmethod
+    def _student(self) -> nn.Module: ...
 
     def model(self, seed: int) -> nn.Module:
-        """The student: `inputs` - `hidden` - 1."""
+        """The student, with random weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return _Student(self.inputs, self.hidden)
+            return self._student()
 
     def targets(self, model: nn.Module) -> Mapping[str, nn.Parameter]:
         """The input weights, (hidden, inputs)."""
@@ -138,6 +136,56 @@ class Teacher(Problem):
     def importance(self, model: nn.Module, x: Tensor) -> list[float]:
         """The number of a variable's weights that survive."""
         return [float(count) for count in (model.get_parameter("first.weight") != 0).sum(0)]
+
+
+@dataclass(frozen=True)
+class Teacher(Variables):
+    """The sparse teacher of Sun, Song & Liang (2021), section 5, structure selection: 5 of 1,000 variables matter.
+
+        y = tanh(2 tanh(2 x1 - x2)) + 2 tanh(2 tanh(x3 - 2 x4) - tanh(2 x5)) + N(0, 1)
+
+    The student is another than theirs: one hidden layer of tanh units.
+
+    Example:
+        >>> float(TEACHER.mean(torch.zeros(1, 1000)))
+        0.0
+    """
+
+    name: ClassVar[str] = "teacher"
+    hidden: int = 16
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The teacher without noise."""
+        first = torch.tanh(2 * torch.tanh(2 * x[:, 0] - x[:, 1]))
+        return first + 2 * torch.tanh(2 * torch.tanh(x[:, 2] - 2 * x[:, 3]) - torch.tanh(2 * x[:, 4]))
+
+    def _student(self) -> nn.Module:
+        return _Student(self.inputs, (self.hidden,), torch.tanh)
+
+
+@dataclass(frozen=True)
+class Regression(Variables):
+    """The nonlinear regression of Sun, Song & Liang (2021), section 5: 5 of 2,000 variables matter.
+
+        y = 5 x2 / (1 + x1²) + 5 sin(x3 x4) + 2 x5 + N(0, 1)
+
+    No network is this function, and x3 and x4 act only together. The student has two hidden layers of rectified linear
+    units: with one it learns the product hardly at all.
+
+    Example:
+        >>> float(REGRESSION.mean(torch.tensor([[0.0, 1.0, 0.0, 0.0, 1.0] + 1995 * [0.0]])))
+        7.0
+    """
+
+    name: ClassVar[str] = "regression"
+    hidden: tuple[int, ...] = (32, 16)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The function without noise."""
+        return 5 * x[:, 1] / (1 + x[:, 0] ** 2) + 5 * torch.sin(x[:, 2] * x[:, 3]) + 2 * x[:, 4]
+
+    def _student(self) -> nn.Module:
+        return _Student(self.inputs, self.hidden, torch.relu)
 
 
 class _Encoder(nn.Module):
@@ -235,6 +283,15 @@ TEACHER = Teacher(
     batch=128,
     learning_rate=0.01,
 )
+REGRESSION = Regression(
+    inputs=2000,
+    true=(0, 1, 2, 3, 4),
+    sizes=(300, 1000, 3000, 10000),
+    kept=(64,),  # one weight in a thousand
+    steps=4000,
+    batch=128,
+    learning_rate=3e-3,
+)
 POSITIONS = Positions(
     inputs=16,
     true=(2, 7, 12),
@@ -244,4 +301,4 @@ POSITIONS = Positions(
     batch=64,
     learning_rate=2e-3,
 )
-PROBLEMS: dict[str, Problem] = {problem.name: problem for problem in (TEACHER, POSITIONS)}
+PROBLEMS: dict[str, Problem] = {problem.name: problem for problem in (TEACHER, REGRESSION, POSITIONS)}
