@@ -18,8 +18,9 @@ MAY_IMPORT = {
     "training": {"prior", "pruning", "runs", "architectures"},
     "analysis": {"prior", "runs", "architectures"},
     "checks": {"prior", "pruning", "runs"},
+    "exporting": {"runs", "training"},
     "environment": {"training"},
-    "cli": {"prior", "pruning", "training", "analysis", "runs", "environment"},
+    "cli": {"prior", "pruning", "training", "analysis", "runs", "exporting", "environment"},
 }
 # torch and everything heavy stay out of these
 LIGHT = {part: {"torch", "transformers"} for part in ("prior", "runs", "architectures", "analysis")}

@@ -58,6 +58,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "analysis.snapshots": ["Snapshots"],
         "analysis.explorer.page": ["save_explorer"],
         "analysis.explorer.widget": ["Explorer", "explore"],
+        # what leaves the house
+        "exporting.export": ["export"],
+        "exporting.packed": ["ExportError"],
+        "exporting.unpacking": ["load_packed", "unpack"],
         # the machine
         "environment": ["check_environment"],
     },

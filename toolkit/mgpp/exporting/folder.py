@@ -1,0 +1,77 @@
+"""An export's folder: it appears whole or not at all, with a record of what is in it."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mgpp.exporting.checkpoint import read_json, sha256
+from mgpp.exporting.packed import ExportError
+
+RECORD = "mgpp.json"
+FORMAT_VERSION = 1
+
+
+def check_place(to: Path, *, replace: bool = False) -> None:
+    """Nothing, if an export can be written to `to`: it does not exist, is empty, or holds one that may be replaced.
+
+    Raises:
+        ExportError: if it holds other files.
+    """
+    if not to.exists() or (to.is_dir() and not any(to.iterdir())):
+        return
+    if not (to / RECORD).is_file():
+        raise ExportError(f"{to} is neither empty nor an export that could be replaced; choose another: --to DIR")
+    if not replace:
+        raise ExportError(f"{to} holds another export; choose another folder or replace it: --to DIR or --replace")
+
+
+@contextmanager
+def whole_folder(to: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A hidden folder beside `to`, which takes its place when all went well, and is removed when not."""
+    to = to.resolve()
+    check_place(to, replace=replace)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as hidden:
+        making = Path(hidden) / to.name
+        making.mkdir()
+        yield making
+        check_place(to, replace=replace)  # somebody else may have been faster
+        if to.exists():
+            shutil.rmtree(to)
+        making.rename(to)
+
+
+def write_record(folder: Path, **facts: Any) -> None:
+    """What the export holds, with sizes and hashes of its files of weights, as `mgpp.json`."""
+    files = {
+        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        for file in sorted(folder.glob("*.safetensors"))
+    }
+    record = {"format": FORMAT_VERSION, **facts, "files": files}
+    (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of an export, once the files that it names were found to be whole.
+
+    Raises:
+        ExportError: if the folder holds no export, or a newer version's, or a file is missing or damaged.
+    """
+    if not (folder / RECORD).is_file():
+        raise ExportError(f"{folder} holds no export of mgpp: there is no {RECORD} in it")
+    record = read_json(folder / RECORD)
+    version, files = record.get("format"), record.get("files")
+    if type(version) is not int or version > FORMAT_VERSION:
+        raise ExportError(f"{folder / RECORD} has format {version!r}, this version reads up to {FORMAT_VERSION}")
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
+        raise ExportError(f"{folder / RECORD} is damaged: it does not say which files there are")
+    for name, facts in files.items():
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ExportError(f"{folder / RECORD} names {name!r}, which is no file beside it")
+        if sha256(folder / name) != facts.get("sha256"):
+            raise ExportError(f"{folder / name} is damaged: its sha256 is not the one in {RECORD}; fetch it again")
+    return record

@@ -1,0 +1,157 @@
+"""Packed weights: one bit a weight and the values that are not zero, in safetensors; exact when unpacked.
+
+Format 1. A matrix `P.weight` with zeros is stored as four tensors, everything else as it is:
+
+    P.shape         int64: the sizes of `P.weight`, (…, rows, columns)
+    P.bitmask       uint8, (…, rows, ceil(columns / 8)): bit j % 8, from the lowest, of byte j // 8 of a row is 1 where
+                    the weight of column j is stored; bits beyond the last column are 0
+    P.row_offsets   int64, a number a row: how many values are stored before the row
+    P.compressed    in the weights' own dtype: the stored values, row by row
+
+What is stored is every weight whose bits are not all 0. So NaN, infinities and -0.0 come back bit for bit, and +0.0 is
+what costs a bit. A name that ends in `.bitmask` marks a packed matrix, so no plain tensor may be called so. The layout
+is that of `sparse-bitmask` in the compressed-tensors library, which has no sparse compressors since version 0.15;
+0.13 reads these files.
+
+A file holds the tensors of one safetensors file of a model: `model.safetensors` becomes `model.packed.safetensors`,
+a name that `from_pretrained` does not take for a plain model.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PARTS = ("shape", "bitmask", "row_offsets", "compressed")
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class ExportError(ValueError):
+    """A model can't be exported, or what was exported can't be read; the message says what and why."""
+
+
+def pack_tensors(tensors: Mapping[str, Tensor], targets: Collection[str]) -> dict[str, Tensor]:
+    """Tensors by name, with those of `targets` packed where that takes less room.
+
+    Args:
+        tensors: of a model.
+        targets: names of what was pruned; those that do not end in `.weight` stay as they are.
+
+    Raises:
+        ExportError: if a name ends in `.bitmask`, or is one that packing needs.
+
+    Example:
+        >>> packed = pack_tensors({"a.weight": torch.eye(9), "a.bias": torch.ones(9)}, ["a.weight"])
+        >>> {name: tuple(tensor.shape) for name, tensor in packed.items()}
+        {'a.shape': (2,), 'a.bitmask': (9, 2), 'a.row_offsets': (9,), 'a.compressed': (9,), 'a.bias': (9,)}
+    """
+    packed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name.endswith(".bitmask"):
+            raise ExportError(f"{name}: a plain tensor of this name would be taken for a packed one; rename it")
+        if name not in targets or not name.endswith(".weight") or not _is_smaller_packed(tensor):
+            packed[name] = tensor
+            continue
+        for part, value in _pack(tensor).items():
+            key = f"{name.removesuffix('weight')}{part}"
+            if key in tensors:
+                raise ExportError(f"{key}: packing {name} needs this name, which the model has already")
+            packed[key] = value
+    return packed
+
+
+def packed_bytes(shape: Sequence[int], stored: int, itemsize: int) -> int:
+    """What a packed matrix takes: values, bits, row offsets, sizes.
+
+    Args:
+        shape: of the matrix.
+        stored: how many of its weights have bits that are not all 0.
+        itemsize: bytes a weight.
+
+    Example:
+        >>> packed_bytes((384, 384), 14746, 4), 384 * 384 * 4
+        (80504, 589824)
+    """
+    rows = math.prod(shape[:-1])
+    return stored * itemsize + rows * ((shape[-1] + 7) // 8) + 8 * rows + 8 * len(shape)
+
+
+def _is_smaller_packed(weight: Tensor) -> bool:
+    if weight.numel() == 0 or weight.ndim == 0 or weight.itemsize not in _BITS:
+        return False
+    stored = int(weight.contiguous().view(_BITS[weight.itemsize]).count_nonzero())
+    return packed_bytes(weight.shape, stored, weight.itemsize) < weight.nbytes
+
+
+def _pack(weight: Tensor) -> dict[str, Tensor]:
+    weight = weight.contiguous()
+    stored = weight.view(_BITS[weight.itemsize]) != 0
+    counts = stored.view(-1, stored.shape[-1]).sum(1)
+    return {
+        "shape": torch.tensor(weight.shape),
+        "bitmask": torch.from_numpy(np.packbits(stored.numpy(), axis=-1, bitorder="little")),
+        "row_offsets": counts.cumsum(0) - counts,
+        "compressed": weight.view(_BITS[weight.itemsize])[stored].view(weight.dtype),
+    }
+
+
+def unpack_tensors(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that `pack_tensors` was given, bit for bit.
+
+    Raises:
+        ExportError: if parts are missing, or their sizes, bits and values do not fit each other.
+
+    Example:
+        >>> tensors = {"a.weight": torch.tensor([[0.0, -0.0, float("nan")] * 9])}
+        >>> unpacked = unpack_tensors(pack_tensors(tensors, tensors))
+        >>> torch.equal(unpacked["a.weight"].view(torch.int32), tensors["a.weight"].view(torch.int32))
+        True
+    """
+    prefixes = [name.removesuffix("bitmask") for name in packed if name.endswith(".bitmask")]
+    tensors = {f"{prefix}weight": _unpack(f"{prefix}weight", _parts(packed, prefix)) for prefix in prefixes}
+    taken = {f"{prefix}{part}" for prefix in prefixes for part in PARTS}
+    for name, tensor in packed.items():
+        if name in tensors:
+            raise ExportError(f"{name} is there both packed and plain: the file is damaged")
+        if name not in taken:
+            tensors[name] = tensor
+    return tensors
+
+
+def _parts(packed: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    missing = [part for part in PARTS if f"{prefix}{part}" not in packed]
+    if missing:
+        raise ExportError(f"{prefix}weight is packed, but {prefix}{missing[0]} is missing: the file is damaged")
+    return {part: packed[f"{prefix}{part}"] for part in PARTS}
+
+
+def _unpack(name: str, parts: Mapping[str, Tensor]) -> Tensor:
+    bitmask, offsets, values = parts["bitmask"], parts["row_offsets"], parts["compressed"]
+    shape = _shape(name, parts["shape"])
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    fits = bitmask.dtype == torch.uint8 and list(bitmask.shape) == [*shape[:-1], (columns + 7) // 8]
+    _check(fits, name, f"its bits are {tuple(bitmask.shape)}, of type {bitmask.dtype}, for the sizes {shape}")
+    _check(values.ndim == 1 and values.itemsize in _BITS, name, f"its values have sizes {tuple(values.shape)}")
+    bits = np.unpackbits(bitmask.numpy(), axis=-1, bitorder="little").reshape(rows, -1)
+    _check(not bits[:, columns:].any(), name, "bits are set beyond its last column")
+    stored = torch.from_numpy(bits[:, :columns].astype(bool))
+    counts = stored.sum(1)
+    _check(int(counts.sum()) == len(values), name, f"{int(counts.sum())} bits are set for {len(values)} values")
+    fits = offsets.dtype == torch.int64 and torch.equal(offsets, counts.cumsum(0) - counts)
+    _check(fits, name, "the offsets of its rows are not the sums of its bits")
+    flat = torch.zeros(rows, columns, dtype=_BITS[values.itemsize])
+    flat[stored] = values.view(flat.dtype)
+    return flat.view(values.dtype).view(shape)
+
+
+def _shape(name: str, sizes: Tensor) -> list[int]:
+    fits = sizes.dtype == torch.int64 and sizes.ndim == 1 and len(sizes) > 0
+    _check(fits and bool((sizes > 0).all()), name, "its sizes are no list of positive whole numbers")
+    return [int(size) for size in sizes]
+
+
+def _check(fits: bool, name: str, what: str) -> None:
+    if not fits:
+        raise ExportError(f"{name} can't be unpacked: {what}; the file is damaged")

@@ -1,0 +1,76 @@
+"""Read what was packed: as tensors, or as the plain folder that it was made from."""
+
+import shutil
+from pathlib import Path
+
+from torch import Tensor
+
+from mgpp.exporting.checkpoint import copy_settings, read_tensors, write_index, write_tensors
+from mgpp.exporting.folder import read_record, whole_folder, write_record
+from mgpp.exporting.packed import ExportError, unpack_tensors
+
+SUFFIX = ".packed.safetensors"
+
+
+def load_packed(folder: str | Path) -> dict[str, Tensor]:
+    """The weights of a packed export, as a state dict: those of the plain export, bit for bit.
+
+    Nothing is executed, whoever made the folder.
+
+    Args:
+        folder: that `export(..., format="packed")` wrote.
+
+    Raises:
+        ExportError: if it holds no packed export, or a file in it is missing or damaged.
+
+    Example:
+        >>> from transformers import AutoConfig, AutoModelForSequenceClassification
+        >>> config = AutoConfig.from_pretrained("packed-model")  # doctest: +SKIP
+        >>> AutoModelForSequenceClassification.from_pretrained(
+        ...     None, config=config, state_dict=load_packed("packed-model")
+        ... )  # doctest: +SKIP
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in _packed_files(Path(folder)):
+        tensors |= unpack_tensors(read_tensors(file))
+    return tensors
+
+
+def unpack(folder: str | Path, to: str | Path, *, replace: bool = False) -> Path:
+    """Write the plain transformers folder that a packed export stands for.
+
+    Args:
+        folder: that `export(..., format="packed")` wrote.
+        to: the new folder; it must not exist yet, or be empty.
+        replace: delete an export that `to` holds, instead of refusing.
+
+    Raises:
+        ExportError: as `load_packed`, or if `to` holds other files.
+
+    Example:
+        >>> unpack("packed-model", "plain-model")  # doctest: +SKIP
+    """
+    folder, size = Path(folder), 0
+    names: dict[str, str] = {}
+    record = read_record(folder)
+    with whole_folder(Path(to), replace=replace) as making:
+        for file in _packed_files(folder):
+            tensors = unpack_tensors(read_tensors(file))
+            plain = file.name.removesuffix(SUFFIX) + ".safetensors"
+            write_tensors(tensors, making / plain)
+            names |= dict.fromkeys(tensors, plain)
+            size += sum(tensor.nbytes for tensor in tensors.values())
+        write_index(making, names, size)
+        copy_settings(folder, making)
+        if (folder / "README.md").is_file():
+            shutil.copyfile(folder / "README.md", making / "README.md")
+        facts = {key: value for key, value in record.items() if key not in ("format", "files")}
+        write_record(making, **{**facts, "layout": "plain"})
+    return Path(to)
+
+
+def _packed_files(folder: Path) -> list[Path]:
+    files = [folder / name for name in read_record(folder)["files"] if name.endswith(SUFFIX)]
+    if not files:
+        raise ExportError(f"{folder} holds no packed weights; a plain export needs no unpacking")
+    return files
