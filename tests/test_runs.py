@@ -8,6 +8,7 @@ import pytest
 
 from mgpp import RunError, RunWriter, load_run, load_runs
 from mgpp.runs import METRICS_COLUMNS, mark_failed, reader, summary
+from mgpp.runs.parts import write_part
 
 
 def rows(step):
@@ -72,7 +73,7 @@ def test_joining_that_was_interrupted_counts_nothing_twice(tmp_path):
         for step in (0, 10, 20):
             writer.part("layers", step, rows(step))
         joined = pd.concat([rows(0), rows(10), rows(20)], ignore_index=True)
-        writer._write_part("layers", 0, 20, joined)  # the single parts are still there
+        write_part(tmp_path / "run" / "layers.parquet", 0, 20, joined)  # the single parts are still there
         pd.testing.assert_frame_equal(load_run(tmp_path / "run").layers, joined)
         (tmp_path / "run" / "layers.parquet" / ".00000030-00000030.parquet.tmp").write_bytes(b"half a file")
     pd.testing.assert_frame_equal(load_run(tmp_path / "run").layers, joined)
@@ -149,7 +150,7 @@ def test_the_score_is_the_metric_that_the_run_names(tmp_path):
 def test_a_run_that_was_killed_is_marked_and_keeps_its_log(tmp_path):
     writer = RunWriter(tmp_path / "run", {"recipe": {"method": "l2"}})
     writer.metrics({"step": 0})
-    writer._metrics.close()  # as the system does for a process that is killed
+    writer._rows.close()  # as the system does for a process that is killed
     for words in ("killed by signal 9", "other words"):
         mark_failed(tmp_path / "run", words, {"recipe": {"method": "never used"}})
         run = load_run(tmp_path / "run")

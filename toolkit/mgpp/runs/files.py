@@ -8,8 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 FORMAT_VERSION = 1
 FRAMES = ("layers", "weights", "trajectories")
 METRICS_COLUMNS = [
@@ -53,16 +51,37 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """
     hidden = hidden_name(path)
     try:
-        with hidden.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            if durable:
-                os.fsync(stream.fileno())
+        hidden.write_bytes(content)
+        if durable:
+            to_disk(hidden)
         os.replace(hidden, path)
+        if durable:
+            to_disk(path.parent)
     except OSError:
         with suppress(OSError):
             hidden.unlink(missing_ok=True)  # on a full disk half a file is in the way
         raise
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, would survive a loss of power.
+
+    Example:
+        >>> to_disk(Path.cwd())
+    """
+    if path.is_dir():
+        with suppress(OSError):  # Windows opens no folders, some network file systems don't do this for them
+            _fsync(path, os.O_RDONLY)
+    else:
+        _fsync(path, os.O_RDWR)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def hidden_name(path: Path) -> Path:
@@ -89,40 +108,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise RunError(f"{value!r} is a {type(value).__name__}, which a run can't hold; use numbers, text, lists, mappings")
-
-
-def steps_of(path: Path) -> tuple[int, int]:
-    """The first and the last step of a part file, which its name holds."""
-    first, last = path.stem.split("-")
-    return int(first), int(last)
-
-
-def part_files(folder: Path) -> list[Path]:
-    """The part files of a frame in the order of steps, without those that a joined part already covers."""
-    paths = sorted(folder.glob("[0-9]*[0-9]-[0-9]*[0-9].parquet"))
-    spans = {path: steps_of(path) for path in paths}
-    return [
-        path
-        for path, (first, last) in spans.items()
-        if not any(a <= first and last <= b and (a, b) != (first, last) for a, b in spans.values())
-    ]
-
-
-def read_parts(paths: list[Path]) -> pd.DataFrame:
-    """The rows of part files, one after another.
-
-    Raises:
-        RunError: if a file is damaged; FileNotFoundError if it is gone.
-    """
-    frames = []
-    for path in paths:
-        try:
-            frames.append(pd.read_parquet(path))
-        except FileNotFoundError:
-            raise
-        except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-            raise RunError(f"{path} is not readable: {error}; remove it to read the others") from None
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

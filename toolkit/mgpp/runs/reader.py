@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from mgpp.runs.files import FORMAT_VERSION, METRICS_COLUMNS, RunError, part_files, read_parts, read_rows
+from mgpp.runs.files import FORMAT_VERSION, METRICS_COLUMNS, RunError, read_rows
 from mgpp.runs.locks import is_being_written
+from mgpp.runs.parts import part_files, read_parts
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,20 @@
 """Write runs: `RunWriter` logs while a training goes on, `mark_failed` where one ended without a word."""
 
-import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
 
-from mgpp.runs.files import (
-    FORMAT_VERSION,
-    FRAMES,
-    RunError,
-    part_files,
-    plain,
-    read_parts,
-    read_rows,
-    save_info,
-    steps_of,
-)
-from mgpp.runs.locks import LOCK_FILE, WRITER_FILE, FolderLock, refuse_if_written
+from mgpp.runs.faults import StorageError, check_writable, writing
+from mgpp.runs.files import FORMAT_VERSION, FRAMES, RunError, plain, save_info
+from mgpp.runs.locks import LOCK_FILE, WRITER_FILE, FolderLock, refuse_if_written, seconds_noted
+from mgpp.runs.parts import join_parts, split_parts, write_part
 from mgpp.runs.reader import load_run
+from mgpp.runs.rows import RowLog
 
 LEFTOVERS = {LOCK_FILE, WRITER_FILE, ".run.json.tmp"}  # of a run that was killed before it began
 
@@ -31,12 +23,13 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
     """Nothing, if a run can be written to `folder`: it does not exist, is empty, or holds a run that may be replaced.
 
     Raises:
-        RunError: if it holds another run or other files.
+        RunError: if it holds another run or other files, or is read-only, or another process writes it.
 
     Example:
         >>> check_folder("a-folder-that-does-not-exist")
     """
     folder = Path(folder)
+    check_writable(folder)
     refuse_if_written(folder)
     if not folder.exists() or (folder.is_dir() and not any(file.name not in LEFTOVERS for file in folder.iterdir())):
         return
@@ -53,18 +46,23 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
 
 
 class RunWriter:
-    """Writes one run's folder, flushing each row, so that a run that is stopped loses nothing that was logged.
+    """Writes one run's folder, each row and part to the disk, so that a run that is stopped loses nothing it logged.
 
-    Used as a context manager it leaves status `finished`, or `failed` with the error's text.
+    It holds a lock on the folder, see `mgpp.runs.is_being_written`. Used as a context manager it leaves status
+    `finished`, or `failed` with the error's text, or `stopped` if it was interrupted. A process that is killed leaves
+    `running`, which `Run.status` tells from a run that is being written.
 
     Args:
         folder: the run's folder; it must not exist yet, or be empty.
         info: what is known at the start, anything JSON can hold.
         replace: delete the run that the folder holds, instead of refusing.
-        resume_at: go on with the run that the folder holds, at this step; rows of it and of later steps are removed.
+        resume_at: go on with the run that the folder holds, at this step. All that it logged stays. What is logged
+            again is the same, or takes the place of what was there; run.json then names its steps as `replaced`.
 
     Raises:
-        RunError: if the folder holds another run or other files.
+        RunError: if the folder holds another run or other files, or a run that is finished is to be resumed, or
+            another process writes it.
+        StorageError: at any time, if the system refuses to write.
 
     Example:
         >>> import tempfile
@@ -83,87 +81,104 @@ class RunWriter:
         replace: bool = False,
         resume_at: int | None = None,
     ):
-        self.folder, self._seconds_before = Path(folder), 0.0
+        self.folder = Path(folder)
+        self._started, self._seconds_before = time.monotonic(), 0.0
         if resume_at is None:
             check_folder(self.folder, replace=replace)
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(self.folder)
+            self._lock = FolderLock(self.folder, seconds_noted(self.folder))
+            try:
+                self.info = self._begin(info or {}, replace, resume_at)
+                self._rows = RowLog(self.folder / "metrics.jsonl")
+            except BaseException:
+                self._lock.release()
+                raise
+
+    def _begin(self, info: Mapping[str, Any], replace: bool, resume_at: int | None) -> dict[str, Any]:
+        if resume_at is None:
             if replace:
                 _empty(self.folder)
+            before: dict[str, Any] = {}
         else:
-            self._lock = FolderLock(self.folder)
-            before = load_run(folder).info
-            info = {**(info or {}), "resumed_at": [*before.get("resumed_at", []), resume_at]}
-            self._seconds_before = before.get("wall_seconds", 0.0)
-            self._cut_off(resume_at)
-        self.info: dict[str, Any] = {"format": FORMAT_VERSION, "status": "running", **(info or {})}
-        self._started = time.monotonic()
-        self._save_info()
-        self._metrics = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+            before = load_run(self.folder).info
+            if before["status"] == "finished":
+                raise RunError(f"{self.folder} holds a run that is finished; there is nothing to resume")
+            self._seconds_before = max(before.pop("wall_seconds", 0.0), seconds_noted(self.folder))
+            before |= {"resumed_at": [*before.get("resumed_at", []), resume_at]}
+            before.pop("error", None)
+            _tidy(self.folder)
+        begun = {"format": FORMAT_VERSION, **before, **info, "status": "running"}
+        save_info(self.folder, begun)
+        return begun
 
-    def _cut_off(self, step: int) -> None:
-        """Remove what was logged of a step and of those after it."""
-        path = self.folder / "metrics.jsonl"
-        rows = [row for row in (read_rows(path) if path.exists() else []) if row["step"] < step]
-        hidden = self.folder / ".metrics.jsonl.tmp"
-        hidden.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        os.replace(hidden, path)
-        for frame in FRAMES:
-            for part in part_files(self.folder / f"{frame}.parquet"):
-                if steps_of(part)[0] >= step:
-                    part.unlink()
+    @property
+    def seconds(self) -> float:
+        """Time spent on the run so far, the time before it was stopped included."""
+        return round(self._seconds_before + time.monotonic() - self._started, 1)
 
     def metrics(self, row: Mapping[str, Any]) -> None:
-        """Append one row and flush it; it must hold `step`. Values that are not finite are written as null."""
+        """Append one row; it must hold `step`. Values that are not finite are written as null."""
         if "step" not in row:
             raise RunError(f"a row of metrics needs its step, this one has only {', '.join(row)}")
-        self._metrics.write(json.dumps(plain(row), allow_nan=False) + "\n")
-        self._metrics.flush()
+        with writing(self.folder):
+            if self._rows.append(plain(row)):
+                self._note_replaced(row["step"])
+            self._lock.note(self.seconds)
 
     def part(self, frame: str, step: int, rows: pd.DataFrame) -> None:
         """Store the rows of one step of `layers`, `weights` or `trajectories`."""
-        self._write_part(frame, step, step, rows)
-
-    def _write_part(self, frame: str, first: int, last: int, rows: pd.DataFrame) -> None:
         if frame not in FRAMES:
             raise RunError(f"frame={frame!r} is not one of {', '.join(FRAMES)}")
-        folder = self.folder / f"{frame}.parquet"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{first:08d}-{last:08d}.parquet"
-        hidden = folder / f".{path.name}.tmp"
-        rows.to_parquet(hidden, index=False, compression="zstd")
-        os.replace(hidden, path)
+        with writing(self.folder):
+            if write_part(self.folder / f"{frame}.parquet", step, step, rows):
+                self._note_replaced(step)
+
+    def _note_replaced(self, step: int) -> None:
+        self.update(replaced=sorted({*self.info.get("replaced", []), int(step)}))
 
     def update(self, **info: Any) -> None:
         """Add to run.json."""
         self.info |= info
-        self._save_info()
-
-    def _save_info(self) -> None:
-        save_info(self.folder, self.info)
-
-    def _join_parts(self) -> None:
-        for frame in FRAMES:
-            parts = part_files(self.folder / f"{frame}.parquet")
-            if len(parts) > 1:
-                self._write_part(frame, steps_of(parts[0])[0], steps_of(parts[-1])[1], read_parts(parts))
-                for path in parts:
-                    path.unlink()
+        with writing(self.folder):
+            save_info(self.folder, self.info)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._metrics.close()
-        seconds = round(self._seconds_before + time.monotonic() - self._started, 1)
         try:
             if error is None:
-                self._join_parts()
-                self.update(status="finished", wall_seconds=seconds)
+                self._finish()
             else:
-                self.update(status="failed", wall_seconds=seconds, error=f"{type(error).__name__}: {error}")
+                self._fail(error)
         finally:
+            self._rows.close()
             self._lock.release()
+
+    def _finish(self) -> None:
+        try:
+            with writing(self.folder):
+                for frame in FRAMES:
+                    join_parts(self.folder / f"{frame}.parquet")
+            self.update(status="finished", wall_seconds=self.seconds)
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: BaseException) -> None:
+        status = "failed" if isinstance(error, Exception) else "stopped"
+        words = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
+        with suppress(StorageError):  # where run.json can't be written either, what it says is still true
+            self.update(status=status, wall_seconds=self.seconds, error=words)
+
+
+def _tidy(folder: Path) -> None:
+    """Make the folder of a run that was killed whole: no half-written files, a part for every step."""
+    for hidden in [*folder.glob(".*.tmp"), *folder.glob("*.parquet/.*.tmp")]:
+        hidden.unlink()
+    for frame in FRAMES:
+        split_parts(folder / f"{frame}.parquet")
 
 
 def _empty(folder: Path) -> None:
