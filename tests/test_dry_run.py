@@ -77,6 +77,31 @@ def test_what_methods_do_otherwise():
     assert "from the start, 2 times in all" in star
 
 
+def test_transfer_says_that_it_needs_a_pruned_model(tmp_path):
+    said = "give the folder of one that was: --set model=RUN/checkpoints/final"
+    flat = " ".join(dry_run(load_recipe("transfer-mnli-bert")).split())
+    assert said in flat
+    assert said not in " ".join(dry_run(load_recipe("transfer-mnli-bert", **{"transfer.mask": str(tmp_path)})).split())
+
+
+def test_few_prune_events_are_pointed_out():
+    shorter = {"max_steps": 50, "sparsity.warmup": 0.1, "sparsity.frozen": 0.1, "sparsity.interval": 100}
+    assert "few prune events: 1 before the last one" in dry_run(load_recipe("glue-rte-bert", **shorter))
+    assert "few prune events" not in dry_run(load_recipe("glue-rte-bert", **shorter | {"sparsity.interval": 5}))
+
+
+def test_a_beam_search_costs_what_its_beams_write():
+    def operations(**text):
+        said = dry_run(load_recipe("xsum-bart", **{f"text.{key}": value for key, value in text.items()}))
+        return float(re.search(r"rule: ([\d.e+]+) operations", said)[1]), said
+
+    few, said = operations(beams=2)
+    many, _ = operations(beams=20)
+    assert many > few
+    assert "whose summaries 2 beams write" in " ".join(said.split())
+    assert "beams write" not in " ".join(dry_run(load_recipe("glue-rte-bert")).split())
+
+
 def test_the_plan_is_what_training_does(tiny_recipe, tmp_path):
     recipe = replace(tiny_recipe, max_steps=10, save_model=False)
     plan, run = plan_of(recipe), train(recipe, tmp_path / "run", progress=False)

@@ -83,6 +83,31 @@ def training_flops(shape: Shape, source: float, target: float = 0) -> float:
     return 6 * weights + 12 * shape.hidden * pairs
 
 
+def search_flops(shape: Shape, source: float, target: float, beams: int) -> float:
+    """Floating point operations of a beam search: the source is read once, and each beam writes the target.
+
+        2 (encoder · source + beams · (decoder + vocabulary · hidden) · target)
+        + 4 hidden (layers · source² + beams · decoder_layers · (target² + target · source))
+
+    The forward third of `training_flops` with as many targets as beams. Keys and values of earlier tokens are kept, so
+    that each token goes through the decoder once.
+
+    Args:
+        shape: of the model.
+        source: tokens of the document.
+        target: tokens of the summary, written to the end by every beam.
+        beams: how many.
+
+    Example:
+        >>> tiny = Shape(100, 40, 40, 10, 8, 2, 1, 1)
+        >>> search_flops(tiny, 6, 3, beams=1) == training_flops(tiny, 6, 3) / 3
+        True
+    """
+    weights = shape.encoder * source + beams * (shape.decoder + shape.vocabulary * shape.hidden) * target
+    pairs = shape.layers * source**2 + beams * shape.decoder_layers * (target**2 + target * source)
+    return 2 * weights + 4 * shape.hidden * pairs
+
+
 def state_bytes(shape: Shape, targets: int, floats_per_weight: int) -> dict[str, int]:
     """Memory that lasts through the training, in bytes, by what it is for.
 

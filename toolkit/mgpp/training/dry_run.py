@@ -2,11 +2,13 @@
 
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 import yaml
 
-from mgpp.training.cost import activation_bytes, matmul_rate, state_bytes, training_flops
+from mgpp.pruning.methods import Transfer
+from mgpp.training.cost import activation_bytes, matmul_rate, search_flops, state_bytes, training_flops
 from mgpp.training.examples import Examples
 from mgpp.training.plan import Plan, plan_of
 from mgpp.training.recipes import Recipe
@@ -14,6 +16,7 @@ from mgpp.training.recipes import Recipe
 MEASURED_ROWS = 2048  # more tokens at once are no faster
 SHARE = 0.5  # of the rate of bare matrix products that training reaches: what trainings of `reviews` did
 GPU_RATE, GPU_STEP = 5e13, 0.05  # operations a second and seconds a step of a data centre's GPU: a guess, not measured
+FEW_EVENTS = 5  # the cubic schedule is no curve with fewer
 WIDTH = 110
 
 
@@ -77,7 +80,7 @@ def _steps(plan: Plan) -> Iterator[str]:
 
 def _phases(plan: Plan) -> Iterator[str]:
     if plan.keeps_mask or not plan.method.prunes:
-        yield "  the zeros of the pruned model stay zero at every step" if plan.keeps_mask else "  nothing is pruned"
+        yield from _without_events(plan)
         return
     schedule, interval = plan.schedule, plan.recipe.sparsity.interval
     begin, end = schedule.begin_step, schedule.end_step
@@ -85,6 +88,12 @@ def _phases(plan: Plan) -> Iterator[str]:
     sparsities = f"{schedule.initial_sparsity:g} to {schedule.final_sparsity:g}"
     zeros = f"{round(schedule.final_sparsity * plan.total):,} zeros"
     rule = "then the mask is frozen" if plan.recipe.freezes else "then the mask is judged anew at every step"
+    if events < FEW_EVENTS:
+        yield from _wrapped(
+            f"few prune events: {events} before the last one, so the sparsity jumps; a smaller sparsity.interval than "
+            f"{interval} or a longer training prunes gradually",
+            "  ",
+        )
     rows = {
         "warmup": (0, begin, "nothing is pruned"),
         "pruning": (begin, end, f"{events:,} prune events, sparsity from {sparsities}"),
@@ -93,6 +102,19 @@ def _phases(plan: Plan) -> Iterator[str]:
     for phase, (first, stop, what) in rows.items():
         if stop > first:
             yield f"  {phase:<8} steps {first:,} to {stop - 1:,} ({stop - first:,}): {what}"
+
+
+def _without_events(plan: Plan) -> Iterator[str]:
+    if not plan.keeps_mask:
+        yield "  nothing is pruned"
+        return
+    yield "  the zeros of the pruned model stay zero at every step"
+    if isinstance(plan.method, Transfer) and plan.method.mask is None and not Path(plan.recipe.model).is_dir():
+        yield from _wrapped(
+            f"as it stands, the training will refuse model={plan.recipe.model!r} unless it was pruned; give the folder "
+            "of one that was: --set model=RUN/checkpoints/final, or --set transfer.mask=RUN/checkpoints/final",
+            "  ",
+        )
 
 
 def _learning_rate(plan: Plan) -> Iterator[str]:
@@ -124,6 +146,8 @@ def _time(plan: Plan) -> Iterator[str]:
     evaluated = (plan.steps - 1) // recipe.log.evaluate_every * examples.validation + examples.final
     trained = plan.steps * recipe.batch_size * plan.accumulation
     flops = training_flops(plan.shape, examples.source, examples.target) * (trained + evaluated / 3)
+    if examples.target:
+        flops += evaluated * search_flops(plan.shape, examples.source, recipe.text.target_length, recipe.text.beams)
     rows = min(MEASURED_ROWS, round(recipe.batch_size * examples.source))
     rate = SHARE * matmul_rate(rows, plan.shape.hidden, plan.dtype)
     gpu = max(flops / GPU_RATE, plan.steps * GPU_STEP)
@@ -131,14 +155,21 @@ def _time(plan: Plan) -> Iterator[str]:
     yield f"time, estimated: {_duration(flops / rate)} here; {_duration(gpu)} on a GPU"
     yield from _wrapped(
         f"rule: {flops:.2g} operations, which are 6 a token and parameter without embeddings, attention, and forward "
-        f"passes for {evaluated:,} evaluated examples; at {rate / 1e9:,.0f} billion a second, half the rate of "
-        f"matrix products in {recipe.precision} measured just now on {where}; the GPU is assumed to "
+        f"passes for {evaluated:,} evaluated examples{_searched(plan)}; at {rate / 1e9:,.0f} billion a second, half "
+        f"the rate of matrix products in {recipe.precision} measured just now on {where}; the GPU is assumed to "
         f"do {GPU_RATE / 1e12:g} trillion a second, and {1 / GPU_STEP:g} steps a second at most",
         "  ",
     )
     yield from _wrapped(
         f"assumed: {examples.source:,.4g} tokens an example{_written(examples)}, {examples.assumption}", "  "
     )
+
+
+def _searched(plan: Plan) -> str:
+    text = plan.recipe.text
+    if not plan.examples.target:
+        return ""
+    return f", whose summaries {text.beams} beams write, {text.target_length} tokens each"
 
 
 def _written(examples: Examples) -> str:
