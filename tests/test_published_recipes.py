@@ -2,7 +2,9 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -13,6 +15,8 @@ from mgpp.training.made_models import MADE_MODELS
 from mgpp.training.plan import plan_of
 from mgpp.training.recipes import recipe_names
 from mgpp.training.tasks import TASKS
+from mgpp.training.tasks.base import TaskSettings
+from mgpp.training.tasks.sources import DataError
 
 FOLDER = Path(__file__).parents[1] / "toolkit/mgpp/training/recipes"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -133,3 +137,26 @@ def test_every_test_that_the_page_names_exists():
     assert len(named) >= 8
     for module, test in named:
         assert f"def {test}(" in (TESTS / f"{module}.py").read_text(encoding="utf-8"), f"{module}::{test}"
+
+
+def columns_on_the_page():
+    """Task -> columns, as the table on local files has them."""
+    _, _, part = PAGE.partition("## Your own data")
+    rows = re.findall(r"^\| (`.*?) \| (`.*?) \|", part.partition("\n## ")[0], flags=re.M)
+    quoted = re.compile(r"`([\w-]+)`")
+    return {task: quoted.findall(columns) for tasks, columns in rows for task in quoted.findall(tasks)}
+
+
+def test_the_page_names_every_task_that_reads_local_files():
+    assert columns_on_the_page().keys() == TASKS.keys() - {"reviews", "film-qa", "reviews-lm"}
+
+
+@pytest.mark.parametrize(("task", "columns"), columns_on_the_page().items())
+def test_the_columns_on_the_page_are_those_that_the_task_asks_for(task, columns, tmp_path):
+    splits = (
+        ["train", "validation_matched", "validation_mismatched"] if task == "glue-mnli" else ["train", "validation"]
+    )
+    for split in splits:
+        pd.DataFrame({"something": ["else"]}).to_csv(tmp_path / f"{split}.csv", index=False)
+    with pytest.raises(DataError, match=re.escape(f"the task needs {', '.join(columns)}")):
+        TASKS[task](SimpleNamespace(model_max_length=512), TaskSettings(max_length=64, data=tmp_path))
