@@ -1,0 +1,42 @@
+"""What the scripts of tests/reliability found, as Markdown: a sentence, the machine, a table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def evidence_markdown(result: Mapping[str, Any]) -> str:
+    """A part of docs/reliability.md.
+
+    Args:
+        result: what a script wrote: `what`, one sentence; `machine`; `rows`, whose keys are the columns.
+
+    Example:
+        >>> rows = [{"kills": 200, "same bits": True}, {"kills": 1000, "same bits": True, "share": 0.12345}]
+        >>> print(evidence_markdown({"what": "Killed and resumed.", "machine": "a laptop", "rows": rows}))
+        Killed and resumed. Made on: a laptop.
+        <BLANKLINE>
+        | kills | same bits | share |
+        |---|---|---|
+        | 200 | yes |  |
+        | 1,000 | yes | 0.1235 |
+    """
+    columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
+    what = str(result["what"]).rstrip(".")
+    lines = [f"{what}. Made on: {result['machine']}.", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(_cell(row.get(column)) for column in columns)} |" for row in result["rows"]]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.4g}"
+        case list():
+            return ", ".join(map(_cell, value))
+    return " ".join(str(value).replace("|", "\\|").split())
