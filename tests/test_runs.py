@@ -106,7 +106,7 @@ def test_a_folder_with_other_files_is_never_deleted(tmp_path):
         ("[]", "does not describe a run"),
         ('{"status": "running", "format": 99}', "format 99"),
         ('{"status": "running", "format": "1"}', "format 1"),
-        ('{"status": "running", "format": 1, "recipe": null}', "damaged: recipe must hold keys"),
+        ('{"status": "running", "format": 1, "recipe": null}', "damaged: recipe=None must be keys and values"),
     ],
 )
 def test_foreign_folders(tmp_path, text, words):

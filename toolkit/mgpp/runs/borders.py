@@ -1,6 +1,7 @@
 """What lies in a folder stays in it: no link leads out, and nothing is there that is neither a file nor a folder."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -20,12 +21,21 @@ def stray(folder: str | Path) -> str | None:
         metrics.jsonl is a link that leads out of the folder
     """
     home = os.path.realpath(folder)
-    for parent, folders, files in os.walk(home):
-        for name in (*folders, *files):
-            path = os.path.join(parent, name)
-            if os.path.islink(path):
-                if not os.path.realpath(path).startswith(home + os.sep):
-                    return f"{Path(folder, os.path.relpath(path, home))} is a link that leads out of the folder"
-            elif not os.path.isfile(path) and not os.path.isdir(path) and os.path.lexists(path):
-                return f"{Path(folder, os.path.relpath(path, home))} is neither a file nor a folder"
+    waiting = [home]
+    while waiting:
+        for entry in _entries(waiting.pop()):
+            where = Path(folder, os.path.relpath(entry.path, home))
+            if entry.is_symlink():
+                if not os.path.realpath(entry.path).startswith(home + os.sep):
+                    return f"{where} is a link that leads out of the folder"
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
+                return f"{where} is neither a file nor a folder"
     return None
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(folder) as entries:  # it may be gone meanwhile
+        return list(entries)
+    return []

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mgpp.runs.shape import fault_of_row
+
 FORMAT_VERSION = 1
 FRAMES = ("layers", "weights", "trajectories")
 METRICS_COLUMNS = [
@@ -51,6 +53,7 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """
     hidden = hidden_name(path)
     try:
+        hidden.unlink(missing_ok=True)  # if it is a link, what it leads to is not to be written
         hidden.write_bytes(content)
         if durable:
             to_disk(hidden)
@@ -123,11 +126,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-            if not isinstance(row, dict) or "step" not in row:
-                raise ValueError("no step")
+            if fault := fault_of_row(row, METRICS_COLUMNS):
+                raise ValueError(fault)
             rows.append(row)
-        except ValueError:
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
-                raise RunError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}") from None
+                raise RunError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}: {error}") from None
             warnings.warn(f"{path}: the last row was cut off and is left out", stacklevel=4)
     return rows

@@ -1,11 +1,13 @@
 """The part files of a frame: one a logged step, written whole, and joined into one when the run finishes."""
 
+import re
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
 from mgpp.runs.files import RunError, write_whole
+from mgpp.runs.shape import fault_of_frame
 
 PARTS = "[0-9]*[0-9]-[0-9]*[0-9].parquet"
 
@@ -18,7 +20,7 @@ def steps_of(path: Path) -> tuple[int, int]:
 
 def part_files(folder: Path) -> list[Path]:
     """The part files of a frame in the order of steps, without those that a joined part already covers."""
-    paths = sorted(folder.glob(PARTS))
+    paths = sorted(path for path in folder.glob(PARTS) if re.fullmatch(r"\d+-\d+", path.stem) and path.is_file())
     spans = {path: steps_of(path) for path in paths}
     return [
         path
@@ -36,11 +38,14 @@ def read_parts(paths: list[Path]) -> pd.DataFrame:
     frames = []
     for path in paths:
         try:
-            frames.append(pd.read_parquet(path))
+            rows = pd.read_parquet(path)
         except FileNotFoundError:
             raise
-        except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        except Exception as error:  # of a damaged file pyarrow and pandas raise nearly anything
             raise RunError(f"{path} is not readable: {error}; remove it to read the others") from None
+        if fault := fault_of_frame(rows):
+            raise RunError(f"{path} holds no rows of a run: {fault}; remove it to read the others")
+        frames.append(rows)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

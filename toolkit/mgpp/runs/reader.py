@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from mgpp.runs.borders import stray
 from mgpp.runs.files import FORMAT_VERSION, METRICS_COLUMNS, RunError, read_rows
 from mgpp.runs.locks import is_being_written
 from mgpp.runs.parts import part_files, read_parts
+from mgpp.runs.shape import fault_of_info
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,13 @@ def load_run(path: str | Path) -> Run:
     """
     folder = Path(path)
     file = folder / "run.json"
+    if found := stray(folder):
+        raise RunError(f"{found}; a run is not read beyond its own folder: remove it, or put the folder itself there")
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{folder} holds no run: there is no run.json in it") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{file} is not readable: {error}") from None
     if not isinstance(info, dict) or "status" not in info:
         raise RunError(f"{file} does not describe a run: it has no status")
@@ -125,9 +129,8 @@ def load_run(path: str | Path) -> Run:
         raise RunError(
             f"{file} has format {info.get('format')}, this version reads up to {FORMAT_VERSION}; upgrade mgpp"
         )
-    for key in ("recipe", "final"):
-        if not isinstance(info.get(key, {}), dict):
-            raise RunError(f"{file} is damaged: {key} must hold keys, not {info[key]!r}")
+    if fault := fault_of_info(info):
+        raise RunError(f"{file} is damaged: {fault}")
     return Run(folder, info)
 
 
