@@ -7,12 +7,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
 from mgpp import Pruner, PruningCallback, RecipeError, RunError, load_recipe, load_run, prunable_weights, train
-from mgpp.training import loop
 from mgpp.training.loop import training_arguments
 from mgpp.training.packages import MINILM, PackagedFile, PackagedFileError
 from mgpp.training.tasks import reviews
 from mgpp.training.tasks.base import TaskSettings
 from mgpp.training.train import count_steps, load_task
+from mgpp.training.trainer import PruningTrainer
 
 
 def weights_of(run):
@@ -170,8 +170,8 @@ def test_steps_are_counted_as_the_trainer_counts_them(tiny_recipe):
 @pytest.mark.parametrize(("steps", "rewinds"), [(10, 3), (9, 2), (100, 0), (101, 1)])
 def test_the_learning_rate_falls_as_often_as_there_are_cycles(tiny_recipe, tmp_path, steps, rewinds):
     recipe = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, rewinds=rewinds))
-    trainer = loop._Trainer(torch.nn.Linear(1, 1), training_arguments(recipe, tmp_path, steps))
-    trainer.rewinds = recipe.rewinds
+    model, arguments = torch.nn.Linear(1, 1), training_arguments(recipe, tmp_path, steps)
+    trainer = PruningTrainer(pruner=None, rewinds=recipe.rewinds, model=model, args=arguments)
     trainer.create_optimizer()
     schedule = trainer.create_scheduler(steps)
     rates = []

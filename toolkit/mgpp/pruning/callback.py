@@ -66,8 +66,10 @@ class PruningCallback(TrainerCallback):
         self.pruner.begin_step(state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save the Pruner's state in the Trainer's checkpoint."""
+        """Save the Pruner's state in the Trainer's checkpoint, unless the Trainer has done so."""
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if (folder / STATE_FILE).exists():
+            return
         tensors = {key: value.contiguous() for key, value in self.pruner.state_dict().items()}
         save_file(tensors, folder / STATE_FILE)
 

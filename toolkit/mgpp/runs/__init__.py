@@ -13,7 +13,7 @@ This package alone knows these names. A folder can be read while it is written a
 """
 
 from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError
-from mgpp.runs.locks import is_being_written
+from mgpp.runs.locks import is_being_written, refuse_if_written
 from mgpp.runs.reader import Run, load_run, load_runs, percent, summary
 from mgpp.runs.writer import RunWriter, check_folder, mark_failed
 
@@ -30,5 +30,6 @@ __all__ = [
     "load_runs",
     "mark_failed",
     "percent",
+    "refuse_if_written",
     "summary",
 ]

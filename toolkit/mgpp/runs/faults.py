@@ -18,10 +18,10 @@ class StorageError(RunError):
 
 @contextmanager
 def writing(folder: str | Path) -> Iterator[None]:
-    """Say of the system's errors in this block what they mean for the run in `folder`.
+    """Say of the system's errors in this block that concern the run in `folder` what they mean.
 
     Raises:
-        StorageError: in place of an OSError.
+        StorageError: in place of such an OSError.
 
     Example:
         >>> with writing("my-run"):
@@ -34,7 +34,16 @@ def writing(folder: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if not _concerns(Path(folder), error):
+            raise
         raise StorageError(_in_words(Path(folder), error)) from error
+
+
+def _concerns(folder: Path, error: OSError) -> bool:
+    """Whether an error is about a file in the folder; one about an open file does not say which."""
+    if error.filename is None:
+        return error.errno in _FULL | _FORBIDDEN | {errno.EIO}
+    return Path(os.fsdecode(error.filename)).absolute().is_relative_to(folder.absolute())
 
 
 def _in_words(folder: Path, error: OSError) -> str:

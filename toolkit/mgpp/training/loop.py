@@ -4,15 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
 
 from mgpp.pruning.callback import PruningCallback, restore
 from mgpp.pruning.pruner import Pruner
 from mgpp.runs import RunWriter
+from mgpp.training.checkpoints import load_weights, step_of
+from mgpp.training.faults import check_weights
 from mgpp.training.progress import ProgressBar
+from mgpp.training.randomness import undisturbed
 from mgpp.training.recipes import Recipe
 from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.base import Task
+from mgpp.training.trainer import PruningTrainer
 
 
 def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArguments:
@@ -30,6 +34,7 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArgu
         "seed": recipe.seed,
         "train_sampling_strategy": "group_by_length",
         "logging_strategy": "no",
+        "logging_nan_inf_filter": False,  # a loss that is no number ends the training instead
         "save_strategy": "no" if recipe.save_every is None else "steps",
         "save_steps": recipe.save_every or 500,
         "save_total_limit": 2,
@@ -50,20 +55,6 @@ def _learning_rate_schedule(recipe: Recipe) -> dict[str, Any]:
     return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": 1.0, "lr_end": rate * factor}}
 
 
-class _Trainer(Trainer):
-    """The Trainer with a learning rate that may start again: its own schedule, as many times as there are cycles."""
-
-    rewinds = 0
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The Trainer's own schedule, once for every cycle."""
-        schedule: Any = super().create_scheduler(num_training_steps, optimizer)
-        if self.rewinds:
-            cycles, once = self.rewinds + 1, list(schedule.lr_lambdas)
-            schedule.lr_lambdas = [lambda step, each=each: each(step * cycles % num_training_steps) for each in once]
-        return schedule
-
-
 def fit(
     recipe: Recipe,
     arguments: TrainingArguments,
@@ -74,19 +65,26 @@ def fit(
     bar: ProgressBar,
     checkpoint: Path | None = None,
 ) -> None:
-    """Run the Trainer with the pruner and its observer as callbacks."""
+    """Run the Trainer with the pruner and its observer as callbacks, from a checkpoint if there is one."""
     bf16 = recipe.precision == "bf16"
+
+    def evaluate() -> dict[str, float]:
+        with undisturbed():
+            return task.evaluate(model, "validation", bf16=bf16)
+
     pruning = PruningCallback(
         pruner,
         writer,
         every=recipe.log.every,
         histograms_every=recipe.log.histograms_every,
         trajectories=recipe.log.trajectories,
-        evaluate=lambda: task.evaluate(model, "validation", bf16=bf16),
+        evaluate=evaluate,
         evaluate_every=recipe.log.evaluate_every,
         show=bar.show,
     )
-    trainer = _Trainer(
+    trainer = PruningTrainer(
+        pruner=pruner,
+        rewinds=recipe.rewinds,
         model=model,
         args=arguments,
         train_dataset=task.splits["train"],
@@ -96,8 +94,11 @@ def fit(
     # The Trainer takes any model whose forward has **kwargs for one that averages over accumulated batches by itself,
     # and most don't: their gradients would grow with the accumulation. This makes the Trainer average.
     trainer.model_accepts_loss_kwargs = False
-    trainer.rewinds = recipe.rewinds
     trainer.remove_callback(PrinterCallback)
     if checkpoint is not None:
         restore(pruner, checkpoint)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if checkpoint is not None and step_of(checkpoint) >= arguments.max_steps:
+        load_weights(model, checkpoint)  # the Trainer would make one step more
+    else:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    check_weights(trainer)

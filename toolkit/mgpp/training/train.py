@@ -16,10 +16,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from mgpp.prior.schedules import CubicSparsity
-from mgpp.pruning.callback import STATE_FILE
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
-from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run
+from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run, refuse_if_written
+from mgpp.training.checkpoints import latest, remove_leftovers, step_of, whole_folder
+from mgpp.training.faults import ending_politely, in_words
 from mgpp.training.loop import fit, training_arguments
 from mgpp.training.made_models import MADE_MODELS, locate
 from mgpp.training.packages import MINILM, sha256
@@ -31,14 +32,7 @@ from mgpp.training.tasks import TASKS
 from mgpp.training.tasks.base import Task, TaskSettings
 
 
-def train(
-    recipe: Recipe,
-    run_dir: str | Path,
-    *,
-    replace_run: bool = False,
-    progress: bool = True,
-    checkpoint: Path | None = None,
-) -> Run:
+def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, progress: bool = True) -> Run:
     """Fine-tune and prune a model, and log the run.
 
     The same recipe gives the same weights, bit for bit, on the same machine with the same number of threads.
@@ -48,56 +42,31 @@ def train(
         run_dir: the run's own folder; it must not exist yet or be empty.
         replace_run: delete a run that `run_dir` holds, instead of refusing.
         progress: show a bar with loss, sparsity and threshold.
-        checkpoint: of the run that `run_dir` holds, to go on from; see `resume`.
 
     Raises:
         RecipeError: if the recipe's steps don't fit the data, or task or Trainer settings are unknown.
         PackagedFileError: if the packaged model or data are missing or damaged.
-        RunError: if the folder holds another run.
+        RunError: if the folder holds another run, or can't be written, at the start or later.
         ValueError: if `compile_prior` is set and nothing compiles here.
+        DivergedError: if a loss, a gradient or a weight is no finite number.
+        OutOfMemoryError: if the memory does not suffice.
         SparsityError: if the final model is not exactly as sparse as promised.
 
     Example:
         >>> run = train(load_recipe("reviews-quick"), "my-run")  # doctest: +SKIP
     """
-    if checkpoint is None:
-        check_folder(run_dir, replace=replace_run)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    recipe = resolve(recipe)
-    source, model_hash = locate_model(recipe.model, progress)
-    task = load_task(recipe, source)
-    steps = count_steps(recipe, len(task.splits["train"]))
-    schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded
-    arguments = training_arguments(recipe, Path(run_dir) / "checkpoints", steps)
-    set_seed(recipe.seed)
-    model: Any = task.load_model(source)
-    model.to(arguments.device)  # before the Pruner makes room beside the weights
-    pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
-    info = describe(recipe, task, pruner, model_hash)
-    begin = None if checkpoint is None else step_of(checkpoint)
-    with (
-        RunWriter(run_dir, info, replace=replace_run, resume_at=begin) as writer,
-        ProgressBar(steps, recipe.run_name, progress, begin or 0) as bar,
-    ):
-        fit(recipe, arguments, model, task, pruner, writer, bar, checkpoint)
-        if recipe.save_model:
-            folder = Path(run_dir) / "checkpoints" / "final"
-            model.save_pretrained(folder)
-            task.tokenizer.save_pretrained(folder)
-        pruner.audit()
-        writer.update(final=final_metrics(model, task, pruner))
-    return load_run(run_dir)
+    check_folder(run_dir, replace=replace_run)
+    return _train(recipe, Path(run_dir), progress, replace=replace_run)
 
 
 def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
-    """Go on with a run that was stopped, from its last checkpoint, or from the start if it has none.
+    """Go on with a run that was stopped, from its last sound checkpoint, or from the start if it has none.
 
-    Checkpoints are saved where the recipe says `save_every`. What the log holds from after the checkpoint is written
-    anew, so that the run ends like one that was never stopped.
+    Checkpoints are saved where the recipe says `save_every`. The run ends with the weights and the log of one that was
+    never stopped, bit for bit on the same machine. What it had logged after the checkpoint stays.
 
     Raises:
-        RunError: if the folder holds no run, or one that is finished.
+        RunError: if the folder holds no run, or one that is finished or that another process is writing.
 
     Example:
         >>> run = resume("my-run")  # doctest: +SKIP
@@ -105,21 +74,43 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     run = load_run(run_dir)
     if run.status == "finished":
         raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
-    found = [file.parent for file in Path(run_dir).glob(f"checkpoints/checkpoint-*/{STATE_FILE}")]
-    total = run.info.get("steps", {}).get("total", math.inf)  # after its last step the Trainer would make one more
-    last = max((folder for folder in found if step_of(folder) < total), key=step_of, default=None)
-    recipe = recipe_from(run.recipe)
-    return train(recipe, run_dir, replace_run=last is None, progress=progress, checkpoint=last)
+    refuse_if_written(run_dir)
+    return _train(recipe_from(run.recipe), run.folder, progress, again=True)
 
 
-def step_of(checkpoint: Path) -> int:
-    """The number of steps that were made before a checkpoint.
-
-    Example:
-        >>> step_of(Path("checkpoint-20"))
-        20
-    """
-    return int(checkpoint.name.rpartition("-")[2])
+def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = False, again: bool = False) -> Run:
+    """Train into `folder`: from the start, or `again`, from the last checkpoint there."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    with ending_politely(folder), in_words(folder, recipe.batch_size, recipe.max_length):
+        recipe = resolve(recipe)
+        source, model_hash = locate_model(recipe.model, progress)
+        task = load_task(recipe, source)
+        steps = count_steps(recipe, len(task.splits["train"]))
+        schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded
+        saved = folder / "checkpoints"
+        arguments = training_arguments(recipe, saved, steps)
+        set_seed(recipe.seed)
+        model: Any = task.load_model(source)
+        model.to(arguments.device)  # before the Pruner makes room beside the weights
+        pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
+        info = describe(recipe, task, pruner, model_hash)
+        checkpoint = latest(saved) if again else None
+        begin = step_of(checkpoint) if checkpoint else 0
+        with (
+            RunWriter(folder, info, replace=replace, resume_at=begin if again else None) as writer,
+            ProgressBar(steps, recipe.run_name, progress, begin) as bar,
+            in_words(folder, recipe.batch_size, recipe.max_length),  # so that the writer hears of it in words
+        ):
+            remove_leftovers(saved)
+            fit(recipe, arguments, model, task, pruner, writer, bar, checkpoint)
+            if recipe.save_model:
+                with whole_folder(saved / "final") as final:
+                    model.save_pretrained(final)
+                    task.tokenizer.save_pretrained(final)
+            pruner.audit()
+            writer.update(final=final_metrics(model, task, pruner))
+    return load_run(folder)
 
 
 def make_pruner(recipe: Recipe, model: PreTrainedModel, schedule: CubicSparsity, n_train: int) -> Pruner:
