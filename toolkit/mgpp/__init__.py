@@ -28,8 +28,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "training.strict": ["RecipeError"],
         "training.train": ["resume", "train"],
         "training.compare": ["compare"],
+        "training.sweep": ["sweep"],
+        "training.launchers": ["LocalProcesses", "RayCluster", "SlurmJobs"],
         "training.packages": ["pretrained_weights"],
         # the record
+        "runs.sweeps": ["load_sweep"],
         "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],
         # the picture
         "analysis.landscape": ["plot_paths", "plot_penalties", "plot_prior_family", "plot_pulls", "plot_weights"],

@@ -2,13 +2,17 @@
 
 import inspect
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
     from mgpp.runs import Run
+    from mgpp.training.launchers import Launcher
     from mgpp.training.recipes import Recipe
 
 RUNS_FOLDER, SWEEP_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("data/sensitivity"), Path("figures")
@@ -102,6 +106,97 @@ def _result(run: "Run") -> str:
     return f"{run.folder}: {score} on the {split} set, sparsity {run.final['sparsity']:.4f}"
 
 
+def _launch_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that train many runs: where, how many at a time, and how often again."""
+    launchers = click.Choice(["local", "ray", "slurm"])
+    for option in (
+        click.option("--slurm", "slurm", multiple=True, metavar="KEY=VALUE", help="Of Slurm's jobs: partition=gpu"),
+        click.option("--address", metavar="ADDRESS", help="Of a Ray cluster [RAY_ADDRESS, or one of this machine]"),
+        click.option("--resources", multiple=True, metavar="KEY=VALUE", help="Of a task of Ray: num_gpus=1"),
+        click.option("--retries", type=click.IntRange(0), default=2, show_default=True, help="If a worker dies"),
+        click.option("--launcher", default="local", show_default=True, type=launchers, help="Where to train"),
+        click.option("--jobs", type=int, metavar="N", help="Trainings at a time [local: 1; else the cluster decides]"),
+    ):
+        command = option(command)
+    return command
+
+
+def _launcher(folder: Path, launcher: str, jobs: int | None, retries: int, **options: Any) -> "Launcher":
+    from mgpp.training.launchers import make_launcher
+    from mgpp.training.recipes import parse_override
+
+    for name in ("resources", "slurm"):
+        options[name] = dict(parse_override(text, f"--{name}") for text in options[name])
+    return make_launcher(launcher, folder, jobs=jobs, retries=retries, **options)
+
+
+@main.command()
+@click.argument("recipe")
+@click.option("--grid", multiple=True, metavar="KEY=VALUE,VALUE", help="Vary a setting: prior.lam=1e-6,1e-5")
+@click.option("--seeds", default="0", show_default=True, help="Seeds, such as 0,1,2 or 0-2")
+@_overrides
+@click.option("--data", type=click.Path(), metavar="DIR", help="Local files in the hub's format, instead of the hub")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Of the runs [data/local/NAME-sweep]")
+@_launch_options
+@click.option("--dry-run", is_flag=True, help="Say which runs there are and what is done of them, and stop")
+def sweep(
+    recipe: str,
+    grid: tuple[str, ...],
+    seeds: str,
+    overrides: tuple[str, ...],
+    data: str | None,
+    out: Path | None,
+    dry_run: bool,
+    retries: int,
+    **launch: Any,
+) -> None:
+    """Train RECIPE at all combinations of the GRID's values, from all SEEDS.
+
+    What is finished is passed over, what stopped is resumed, so that the same command goes on where it was stopped.
+    """
+    from mgpp.runs.sweeps import SWEEP_FILE, over_seeds, sweep_frame
+    from mgpp.training.grid import cells_of, parse_grid
+    from mgpp.training.recipes import parse_override
+    from mgpp.training.sweep import sweep, unfinished
+
+    folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-sweep"
+    common = dict(parse_override(text) for text in overrides) | ({"data": data} if data else {})
+    asked: dict[str, Any] = {"grid": parse_grid(grid), "seeds": _numbers(seeds), "overrides": common}
+    if dry_run:
+        cells = cells_of(recipe, **asked)
+        todo = unfinished(cells, folder)
+        frame = sweep_frame(folder, {cell.name: cell.varied for cell in cells})
+        click.echo(frame[["name", "status", "attempts"]].to_string(index=False))
+        click.echo(f"{len(cells)} runs in {folder}: {len(cells) - len(todo)} are there, {len(todo)} to train")
+        return
+    launcher = _launcher(folder, retries=retries, **launch)
+    frame = sweep(recipe, **asked, out=folder, launcher=launcher, retries=retries)
+    _show_means(over_seeds(frame))
+    click.echo(folder / SWEEP_FILE)
+    _complain([f"{row.name}: {row.error}" for row in frame[frame["status"] != "finished"].itertuples(index=False)])
+
+
+def _show_means(table: "DataFrame") -> None:
+    """Means over seeds as people read them; the columns metric, mean and se become one."""
+    from mgpp.runs import percent
+
+    def _score(row: "Series") -> str:
+        if row["mean"] != row["mean"]:
+            return "-"
+        spread = f" ± {percent(row['metric'], row['se'])}" if row["se"] == row["se"] else ""
+        return f"{row['metric']} {percent(row['metric'], row['mean'])}{spread}"
+
+    shown = table.assign(score=[_score(row) for _, row in table.iterrows()])
+    shown = shown[[*table.columns[: list(table.columns).index("metric")], "score", "seeds", "failed"]]
+    click.echo(shown.to_string(index=False, na_rep="-", float_format="{:g}".format))
+
+
+def _complain(failed: list[str]) -> None:
+    if failed:
+        advice = "the same command tries again"
+        raise click.ClickException("\n".join([f"{len(failed)} runs failed; {advice}:", *failed]))
+
+
 @main.command()
 @click.argument("recipe")
 @_overrides
@@ -109,7 +204,7 @@ def _result(run: "Run") -> str:
 @click.option("--sparsities", default="0.9", show_default=True, help="Final sparsities")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, such as 0,1,2 or 0-2")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Of the runs [data/local/NAME-comparison]")
-@click.option("--jobs", default=1, show_default=True, help="Trainings at a time")
+@_launch_options
 @click.option("--readme", type=click.Path(path_type=Path), metavar="FILE", help="Write the table between its markers")
 @click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Of the figures [DIR of the runs]")
 @click.option("--trials", type=click.Path(path_type=Path), default=TRIALS_FOLDER, show_default=True, metavar="DIR")
@@ -120,37 +215,36 @@ def compare(
     sparsities: str,
     seeds: str,
     out: Path | None,
-    jobs: int,
+    retries: int,
     readme: Path | None,
     figures: Path | None,
     trials: Path,
+    **launch: Any,
 ) -> None:
     """Train METHODS x SPARSITIES x SEEDS of RECIPE, and write frame, table and figures.
 
     What is finished is passed over, so that the same command goes on where it was stopped.
     """
+    from mgpp.analysis.comparison import comparison_frame, comparison_summary, judged_by
     from mgpp.analysis.report import write_comparison
     from mgpp.runs import load_runs
     from mgpp.training.compare import compare
     from mgpp.training.recipes import parse_override
 
-    folder = compare(
-        recipe,
-        methods=_words(methods),
-        sparsities=_shares(sparsities),
-        seeds=_numbers(seeds),
-        out=out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison",
-        jobs=jobs,
-        overrides=dict(parse_override(text) for text in overrides),
-        report=click.echo,
-    )
+    asked: dict[str, Any] = {"methods": _words(methods), "sparsities": _shares(sparsities), "seeds": _numbers(seeds)}
+    asked["overrides"] = dict(parse_override(text) for text in overrides)
+    folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison"
+    compare(recipe, **asked, out=folder, launcher=_launcher(folder, retries=retries, **launch), retries=retries)
     runs = load_runs(folder)
-    failed = [run.name for run in runs if run.status == "failed"]
+    failed = [run for run in runs if run.status == "failed"]
     if len(failed) < len(runs):
+        frame = comparison_frame(runs)
+        table = comparison_summary(frame)
+        table.insert(3, "metric", judged_by(frame)[0])
+        _show_means(table)
         for path in write_comparison(folder, trials=trials, readme=readme, figures=figures):
             click.echo(path)
-    if failed:
-        raise click.ClickException(f"failed: {', '.join(failed)}; run.json says why; the same command tries again")
+    _complain([f"{run.name}: {run.info.get('error')}" for run in failed])
 
 
 def _words(text: str) -> list[str]:

@@ -1,30 +1,19 @@
-"""A comparison: one recipe trained with several methods, at several sparsities, from several seeds, and continued."""
+"""A comparison: a sweep over methods, sparsities and seeds, whose runs are called as `mgpp train` calls them."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mgpp.runs import Run, load_run, mark_failed
-from mgpp.training.differences import differences
-from mgpp.training.recipes import Recipe, load_recipe, recipe_from
+from tqdm.auto import tqdm
+
+from mgpp.training.grid import Cell, cells_of
+from mgpp.training.launchers import Launcher, LocalProcesses
+from mgpp.training.recipes import Recipe
 from mgpp.training.strict import RecipeError
+from mgpp.training.sweep import Report, train_cells, unfinished
+from mgpp.training.worker import run_in
 
 GRID = {"method": "methods", "seed": "seeds", "sparsity.final": "sparsities"}  # a recipe's key: the argument instead
-STILL_WRITTEN = 60.0  # seconds since a run's last row within which somebody may be training it
-
-TrainOne = Callable[[Recipe, Path], None]
-
-
-class ComparisonError(RuntimeError):
-    """A comparison can't start, or one of its trainings ended without a result."""
 
 
 def compare(
@@ -36,15 +25,15 @@ def compare(
     out: str | Path,
     jobs: int = 1,
     overrides: Mapping[str, Any] | None = None,
+    launcher: Launcher | None = None,
+    retries: int = 2,
     retry_failed: bool = True,
-    train_one: TrainOne | None = None,
-    report: Callable[[str], None] = print,
+    report: Report = tqdm.write,
 ) -> Path:
     """Train every method at every sparsity from every seed, each in `out/<run_name>`, and pass over what is done.
 
-    A training that fails does not stop the others: its run says why. A finished run counts if its recipe is the same
-    training, see `mgpp.training.differences`; the comparison's table marks pairs of runs of different precision. One
-    comparison at a time may write to a folder.
+    It goes on, fails, waits and tries again as `mgpp.sweep` does. A finished run counts if its recipe is the same
+    training, see `mgpp.training.differences`; the comparison's table marks pairs of runs of different precision.
 
     Args:
         recipe: a name, a YAML file, or a recipe; all that is not varied comes from it.
@@ -52,10 +41,11 @@ def compare(
         sparsities: final sparsities.
         seeds: random seeds.
         out: the folder of the runs.
-        jobs: trainings at a time; they share the machine's threads where the recipe does not say how many each has.
+        jobs: trainings at a time, where no launcher says otherwise.
         overrides: values by dotted key, as for `load_recipe`.
-        retry_failed: train again what failed.
-        train_one: what trains a recipe into a folder; by default a process of its own.
+        launcher: where to train; by default in processes of this machine.
+        retries: how often a run is tried again whose worker died, or that failed for want of memory or disk.
+        retry_failed: train again what failed in an earlier comparison.
         report: takes a line for each training that ended.
 
     Returns:
@@ -63,21 +53,16 @@ def compare(
 
     Raises:
         RecipeError: if the recipe or the grid is wrong.
-        ComparisonError: before anything is trained, if `out` holds runs of the same names that finished with other
-            recipes (naming the keys), or that another process is writing.
+        SweepError: before anything is trained, if `out` holds runs of the same names with other recipes.
 
     Example:
         >>> compare("reviews-quick", methods=["mgpp", "l2"], sparsities=[0.9], seeds=[0], out="c")  # doctest: +SKIP
     """
     out = Path(out)
-    if jobs < 1:
-        raise ComparisonError(f"jobs={jobs} must be at least 1")
-    cells = grid(recipe, methods, sparsities, seeds, overrides or {})
-    todo = [cell for cell in unfinished(cells, out) if retry_failed or not _failed(out / cell.run_name)]
+    cells = [Cell(each.run_name, each) for each in grid(recipe, methods, sparsities, seeds, overrides or {})]
+    todo = [cell for cell in unfinished(cells, out) if retry_failed or not _failed(out / cell.name)]
     report(f"{len(cells)} runs in {out}: {len(cells) - len(todo)} are there, {len(todo)} to train")
-    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-    todo = [replace(cell, threads=cell.threads or threads) for cell in todo]
-    _train_all(todo, out, jobs, train_one or train_in_a_process, report)
+    train_cells(todo, out, launcher or LocalProcesses(jobs), retries=retries, report=report)
     return out
 
 
@@ -100,109 +85,15 @@ def grid(
     for key in overrides:
         if key in GRID:
             raise RecipeError(f"{key}={overrides[key]!r}: the comparison varies it; say {GRID[key]} instead")
-    if isinstance(recipe, Recipe):
-        base = recipe_from(recipe.as_dict(), **overrides)
-    else:
-        base = load_recipe(recipe, **overrides)
-    methods, sparsities = list(methods), list(sparsities)
-    cells: dict[str, Recipe] = {}
-    for seed in seeds:
-        for sparsity in sparsities:
-            for method in methods:
-                cell = recipe_from(base.as_dict(), method=method, seed=seed, **{"sparsity.final": sparsity})
-                cells.setdefault(cell.run_name, cell)
-    if not cells:
+    methods, sparsities, seeds = list(methods), list(sparsities), list(seeds)
+    if not (methods and sparsities and seeds):
         raise RecipeError("a comparison needs at least one method, one sparsity and one seed")
-    return list(cells.values())
-
-
-def unfinished(cells: Sequence[Recipe], out: Path) -> list[Recipe]:
-    """The cells without a finished run.
-
-    Raises:
-        ComparisonError: if a finished run has another recipe, or an unfinished one is still being written.
-    """
-    wrong, todo = [], []
-    for cell in cells:
-        run = _run_in(out / cell.run_name)
-        if run is None or run.status != "finished":
-            todo.append(cell)
-            wrong += [] if run is None else _being_written(run)
-        elif keys := differences(cell, run.recipe):
-            wrong.append(f"{run.folder} finished with another recipe: {'; '.join(keys[:3])}")
-    if wrong:
-        advice = "nothing was trained; choose another folder, or move these away"
-        raise ComparisonError("\n".join([*wrong, advice]))
-    return todo
-
-
-def _run_in(folder: Path) -> Run | None:
-    return load_run(folder) if folder.is_dir() and any(folder.iterdir()) else None
+    named: dict[str, Recipe] = {}  # dense has the same name at all sparsities
+    for cell in cells_of(recipe, {"sparsity.final": sparsities, "method": methods}, seeds, overrides):
+        named.setdefault(cell.recipe.run_name, cell.recipe)
+    return list(named.values())
 
 
 def _failed(folder: Path) -> bool:
-    run = _run_in(folder)
+    run = run_in(folder)
     return run is not None and run.status == "failed"
-
-
-def _being_written(run: Run) -> list[str]:
-    """Words that somebody may be training this run, if its files say so."""
-    age = time.time() - max(file.stat().st_mtime for file in run.folder.glob("[!.]*"))
-    if run.status != "running" or age > STILL_WRITTEN:
-        return []
-    return [f"{run.folder} was written {age:.0f} s ago and may still be training; if it is not, wait a minute"]
-
-
-def _train_all(
-    cells: Sequence[Recipe], out: Path, jobs: int, train_one: TrainOne, report: Callable[[str], None]
-) -> None:
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        waiting = [pool.submit(_train_cell, cell, out / cell.run_name, train_one) for cell in cells]
-        for count, done in enumerate(as_completed(waiting), start=1):
-            report(f"[{count}/{len(cells)}] {done.result()}")
-    finally:
-        pool.shutdown(cancel_futures=True)  # when interrupted: what has not begun does not begin
-
-
-def _train_cell(recipe: Recipe, folder: Path, train_one: TrainOne) -> str:
-    """Train one run and say in a line how it ended; its failure is written down and goes no further."""
-    if folder.exists():
-        shutil.rmtree(folder.resolve())  # an unfinished run, as `unfinished` has seen
-    words = "the training ended before the run was finished"
-    try:
-        train_one(recipe, folder)
-    except Exception as error:
-        words = str(error) if isinstance(error, ComparisonError) else f"{type(error).__name__}: {error}"
-    run = _run_in(folder)
-    if run is None or run.status != "finished":
-        mark_failed(folder, words, {"recipe": recipe.as_dict()})
-    return _in_a_line(load_run(folder))
-
-
-def _in_a_line(run: Run) -> str:
-    if run.status != "finished":
-        return f"{run.name}: failed, {run.info['error']}"
-    score = run.final.get(run.metric)
-    return f"{run.name}: {run.metric} {'NaN' if score is None else f'{score:.4g}'}, {run.info['wall_seconds']:.0f} s"
-
-
-def train_in_a_process(recipe: Recipe, folder: Path) -> None:
-    """Train in a process of its own, so that a crash, or memory that ran out, ends this training only.
-
-    Raises:
-        ComparisonError: if the process fails; with the last line that it wrote, or the signal that killed it.
-    """
-    command = [sys.executable, "-m", "mgpp.training.compare", str(folder)]
-    done = subprocess.run(command, input=json.dumps(recipe.as_dict()), capture_output=True, text=True, check=False)
-    if done.returncode < 0:
-        raise ComparisonError(f"killed by signal {-done.returncode}; the memory may not suffice")
-    if done.returncode > 0:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise ComparisonError(lines[-1])
-
-
-if __name__ == "__main__":  # the other side of train_in_a_process
-    from mgpp.training.train import train
-
-    train(recipe_from(json.load(sys.stdin)), sys.argv[1], progress=False)

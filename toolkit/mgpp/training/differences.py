@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mgpp.pruning.methods import METHODS
+from mgpp.runs.sweeps import dotted
 from mgpp.training.recipes import Recipe, recipe_from
 from mgpp.training.strict import RecipeError
 
@@ -25,7 +26,7 @@ def differences(asked: Recipe, found: Mapping[str, Any]) -> list[str]:
         known = recipe_from(found)
     except RecipeError as error:
         return [str(error)]
-    want, have = _settings_that_act(asked), _settings_that_act(known)
+    want, have = settings_that_act(asked), settings_that_act(known)
     if asked.precision == "auto":
         have["precision"] = "auto"
     found_words, asked_words = ({key: repr(value) for key, value in side.items()} for side in (have, want))
@@ -36,16 +37,15 @@ def differences(asked: Recipe, found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _settings_that_act(recipe: Recipe) -> dict[str, Any]:
-    """By dotted key, without what does not change the result of the recipe's method."""
+def settings_that_act(recipe: Recipe) -> dict[str, Any]:
+    """The settings by dotted key, without what does not change the result of the recipe's method.
+
+    Example:
+        >>> acting = settings_that_act(recipe_from({"method": "l2"}))
+        >>> "l2.strength" in acting, "prior.lam" in acting
+        (True, False)
+    """
     method = METHODS[recipe.method]
     idle = {other.section for other in METHODS.values()} - {method.section} | MAY_DIFFER
     idle |= set() if method.prunes else {"sparsity"}
-    return _dotted({key: value for key, value in recipe.as_dict().items() if key not in idle})
-
-
-def _dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+    return dotted({key: value for key, value in recipe.as_dict().items() if key not in idle})
