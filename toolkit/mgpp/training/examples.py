@@ -92,8 +92,10 @@ def local_tokenizer(model: str) -> Any | None:
     if folder is None and model in MADE_MODELS:
         made, table = MADE_MODELS[model], reviews_lm.read()
         return train_tokenizer(table["text"][table["split"] == "train"], made.vocabulary, made.length)
+    if folder is None:
+        return None
     try:
-        return None if folder is None else AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError):  # a folder without its tokenizer
         return None
 

@@ -139,7 +139,7 @@ def model_config(name_or_folder: str | Path) -> PretrainedConfig:
     """
     name, folder = str(name_or_folder), local_folder(name_or_folder)
     if folder is not None:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if name in MADE_MODELS:
         return MADE_MODELS[name].config()
     if name not in KNOWN_MODELS:

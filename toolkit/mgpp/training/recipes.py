@@ -7,11 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.methods import METHODS, Method
-from mgpp.training.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys
+from mgpp.training.plain_yaml import LONGEST, read_yaml
+from mgpp.training.reach import check_name, check_reach
+from mgpp.training.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys, shown
 
 # What the Trainer's arguments may not set, because the recipe or the toolkit does.
 RESERVED = {
@@ -146,6 +146,8 @@ class Recipe:
                 "lower optimizer.final_factor"
             )
         self._check_sizes()
+        check_name(self.name)
+        check_reach(self.trainer)
         for key in self.trainer:
             if key in RESERVED:
                 raise RecipeError(f"trainer.{key} is set by the toolkit; use {RESERVED[key]} instead")
@@ -181,6 +183,8 @@ class Recipe:
         for key, number in not_negative.items():
             if number < 0:
                 raise RecipeError(f"{key}={number} must not be negative")
+        if self.seed >= 2**32:
+            raise RecipeError(f"seed={self.seed} must be below 2**32, where the generators' seeds end")
         if not 0 <= self.optimizer.final_factor <= 1:
             raise RecipeError(f"optimizer.final_factor={self.optimizer.final_factor!r} must lie from 0 to 1")
         for key in ("histograms_every", "evaluate_every"):
@@ -273,19 +277,22 @@ def load_recipe(name_or_path: str | Path, /, **overrides: Any) -> Recipe:
         'reviews-mgpp-0.9-seed3'
     """
     name, path, known = str(name_or_path), Path(name_or_path), recipe_names()
-    if name in known:
-        text = (_packaged() / f"{name}.yaml").read_text(encoding="utf-8")
-    elif path.is_file():
-        text = path.read_text(encoding="utf-8")
-    else:
-        raise RecipeError(f"recipe={name!r} is no file and no recipe{did_you_mean(name, known)}")
-    try:
-        data = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{name_or_path} is not YAML: {error}") from None
+    data = read_yaml(_text_of(path, name, known), name) or {}
     if not isinstance(data, Mapping):
         raise RecipeError(f"{name_or_path} must hold keys and values, not {type(data).__name__}")
     return recipe_from({"name": path.stem, **data}, **overrides)
+
+
+def _text_of(path: Path, name: str, known: list[str]) -> str:
+    if name in known:
+        return str((_packaged() / f"{name}.yaml").read_text(encoding="utf-8"))
+    try:
+        if path.is_file():
+            with path.open("rb") as stream:  # no more than a recipe may have, whatever it is
+                return stream.read(4 * LONGEST + 1).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"recipe={shown(name)} can't be read: {error}") from None
+    raise RecipeError(f"recipe={shown(name)} is no file and no recipe{did_you_mean(name, known)}")
 
 
 def recipe_from(data: Mapping[str, Any], /, **overrides: Any) -> Recipe:
@@ -307,8 +314,9 @@ def recipe_from(data: Mapping[str, Any], /, **overrides: Any) -> Recipe:
             place[last] = {**place[last], **deep_copy(value)}  # a section changes only what it names
         else:
             place[last] = deep_copy(value)
-    if str(nested.get("method", "mgpp")) not in METHODS:  # first: a method that is not there has no section either
-        raise RecipeError(f"method={nested['method']!r} is unknown{did_you_mean(str(nested['method']), METHODS)}")
+    method = nested.get("method", "mgpp")
+    if not isinstance(method, str) or method not in METHODS:  # first: a method that is not there has no section either
+        raise RecipeError(f"method={shown(method)} is unknown{did_you_mean(str(shown(method)), METHODS)}")
     known = _known_keys()
     sections = default_sections()
     for name in sections.keys() & nested.keys():
@@ -340,8 +348,8 @@ def _known_keys() -> list[str]:
     return dotted_keys(Recipe) + [key for keys in sections for key in keys]
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """Split `key=value`, reading the value as YAML.
+def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
+    """Split `key=value`, reading the value as YAML; `option` is where it stood, for messages.
 
     Example:
         >>> parse_override("sparsity.final=0.95")
@@ -349,8 +357,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise RecipeError(f"--set {text!r} must have the form key=value, such as prior.lam=1e-5")
+        raise RecipeError(f"{option} {text!r} must have the form key=value, such as prior.lam=1e-5")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {text!r}: the value is not YAML; quote it") from None
+        return key.strip(), read_yaml(value, f"{option} {shown(text)}")
+    except RecipeError as error:
+        raise RecipeError(f"{error}; quote the value if it is text") from None

@@ -1,6 +1,7 @@
 """Strict building of settings: nested data into frozen dataclasses, refusing unknown keys and ill-typed values."""
 
 import difflib
+import math
 import numbers
 import types
 import typing
@@ -9,10 +10,25 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
 T = typing.TypeVar("T")
+LARGEST = 2**63  # beyond it neither torch nor pandas have whole numbers
 
 
 class RecipeError(ValueError):
     """A recipe is wrong; the message names the key, the value and the way out."""
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """A value in a message: its representation, cut off where it is long.
+
+    Example:
+        >>> shown("a" * 100, limit=10)
+        "'aaaaaaaaa…"
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes, or nested too deep
+        text = f"a {type(value).__name__} that is too long to show"
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def deep_copy(data: Any) -> Any:
@@ -41,7 +57,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         >>> did_you_mean("sede", ["seed", "epochs"])
         "; did you mean 'seed'?"
     """
-    known = list(known)
+    known, word = list(known), word[:80]
     inside = [name for name in known if name.rpartition(".")[2] == word]
     near = inside or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
@@ -66,9 +82,9 @@ def _build(kind: Any, data: Mapping[Any, Any], prefix: str, known: list[str]) ->
     hints = hints_of(kind)
     values = {}
     for key, value in data.items():
-        name = f"{prefix}{key}"
+        name = f"{prefix}{key if isinstance(key, str) else shown(key)}"[:80]
         if key not in hints:
-            raise RecipeError(f"{name}={value!r}: there is no such key{did_you_mean(name, known)}")
+            raise RecipeError(f"{name}={shown(value)}: there is no such key{did_you_mean(name, known)}")
         values[key] = _convert(hints[key], value, name, known)
     return kind(**values)
 
@@ -76,7 +92,7 @@ def _build(kind: Any, data: Mapping[Any, Any], prefix: str, known: list[str]) ->
 def _convert(hint: Any, value: Any, key: str, known: list[str]) -> Any:
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise RecipeError(f"{key}={value!r} must hold keys: {', '.join(dotted_keys(hint))}")
+            raise RecipeError(f"{key}={shown(value)} must hold keys: {', '.join(dotted_keys(hint))}")
         return _build(hint, value, f"{key}." if key else "", known)
     is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
     options = typing.get_args(hint) if is_union else (hint,)
@@ -85,7 +101,7 @@ def _convert(hint: Any, value: Any, key: str, known: list[str]) -> Any:
         if converted is not _MISFIT:
             return converted
     wanted = " or ".join(_describe(option) for option in options)
-    raise RecipeError(f"{key}={value!r} must be {wanted}, not {type(value).__name__}")
+    raise RecipeError(f"{key}={shown(value)} must be {wanted}, not {type(value).__name__}")
 
 
 _MISFIT = object()
@@ -99,11 +115,13 @@ def _as_type(option: Any, value: Any) -> Any:
         return value if value in typing.get_args(option) else _MISFIT
     if option is float and isinstance(value, numbers.Real | str) and not isinstance(value, bool):
         try:
-            return float(value)
-        except ValueError:
+            number = float(value)
+        except (ValueError, OverflowError):
             return _MISFIT
+        return _MISFIT if math.isnan(number) else number
     if option is int:
-        return int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else _MISFIT
+        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(int(value)) < LARGEST
+        return int(value) if fits else _MISFIT
     if typing.get_origin(option) is list:
         items = [value] if isinstance(value, str) else value
         return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else _MISFIT

@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from mgpp.training.reach import safely
 from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.base import TaskSettings, check_length
 from mgpp.training.tasks.evaluation import evaluating
@@ -78,7 +79,7 @@ class LanguageModeling:
     def load_model(self, source: str) -> PreTrainedModel:
         """The pretrained model with its language modelling head, in float32."""
         kind = AutoModelForMaskedLM if self.masked else AutoModelForCausalLM
-        return kind.from_pretrained(source, dtype=torch.float32)
+        return kind.from_pretrained(source, dtype=torch.float32, **safely(source))
 
     def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
         """Perplexity and mean token loss on a split, their standard errors (see `perplexity`), and n, the blocks.

@@ -11,6 +11,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding, PreTrainedModel
 
+from mgpp.training.reach import safely
 from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.base import check_length
 from mgpp.training.tasks.evaluation import batches_by_length, evaluating
@@ -55,7 +56,7 @@ class QuestionAnswering:
 
     def load_model(self, source: str) -> PreTrainedModel:
         """The pretrained encoder in float32 with a fresh span head, drawn from torch's random state."""
-        return AutoModelForQuestionAnswering.from_pretrained(source, dtype=torch.float32)
+        return AutoModelForQuestionAnswering.from_pretrained(source, dtype=torch.float32, **safely(source))
 
     def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
         """F1 and exact match of a split's answers, from 0 to 1, with standard errors, loss, and n, the questions.

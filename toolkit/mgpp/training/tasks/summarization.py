@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel
 
+from mgpp.training.reach import safely
 from mgpp.training.tasks.base import TaskSettings, check_length
 from mgpp.training.tasks.evaluation import evaluating
 from mgpp.training.tasks.rouge import require_rouge, rouge
@@ -55,7 +56,7 @@ class Summarization:
 
     def load_model(self, source: str) -> PreTrainedModel:
         """The pretrained encoder and decoder with its language modelling head, in float32."""
-        return AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32)
+        return AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32, **safely(source))
 
     def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
         """ROUGE of the summaries that the model writes, with standard errors, the mean token loss, and n.

@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, PreTrainedModel
 
+from mgpp.training.reach import safely
 from mgpp.training.tasks.evaluation import batches_by_length, evaluating
 from mgpp.training.tasks.metrics import scores
 
@@ -53,7 +54,7 @@ class TextClassification:
         else:
             names = dict(enumerate(self.labels))
             head = {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
-        return AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, **head)
+        return AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, **head, **safely(source))
 
     def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
         """The metrics on a split, standard errors where they are known, mean loss, and n.
