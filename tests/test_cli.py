@@ -165,5 +165,5 @@ def test_a_stopped_run_goes_on(tiny_recipe, tmp_path):
     mark_failed(folder, "stopped")
     done = call("train", "--resume", str(folder), "--quiet")
     assert done.exit_code == 0, done.output
-    assert load_run(folder).info["resumed_at"] == [4]
+    assert load_run(folder).info["resumed_at"] == [8]
     assert load_run(folder).status == "finished"

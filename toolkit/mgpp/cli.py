@@ -2,7 +2,9 @@
 
 import inspect
 import traceback
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +28,29 @@ class _CleanErrors(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = partial(_show_warning, warnings.showwarning)
+                return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            click.echo(str(stop) or "stopped", err=True)
+            ctx.exit(130)  # as a shell reports it
+        except SystemExit as stop:
+            if str(stop) != str(stop.code):  # SIGTERM ended a training, whose words say how to go on
+                click.echo(str(stop), err=True)
+            raise
         except (ValueError, RuntimeError) as error:
             *_, (frame, _) = traceback.walk_tb(error.__traceback__)
             if not frame.f_globals["__name__"].startswith("mgpp."):
                 raise
             raise click.ClickException(str(error)) from None
+
+
+def _show_warning(others: Callable[..., None], message: Warning, category: type[Warning], *where: Any) -> None:
+    """Warnings of the toolkit in one line, too."""
+    if category.__module__.startswith("mgpp."):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        others(message, category, *where)
 
 
 _overrides = click.option(

@@ -12,7 +12,7 @@ A run's folder, `data/runs/<name>/`:
 This package alone knows these names. A folder can be read while it is written and after a crash.
 """
 
-from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError
+from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError, RunWarning
 from mgpp.runs.locks import is_being_written, refuse_if_written
 from mgpp.runs.reader import Run, load_run, load_runs, percent, summary
 from mgpp.runs.writer import RunWriter, check_folder, mark_failed
@@ -23,6 +23,7 @@ __all__ = [
     "METRICS_COLUMNS",
     "Run",
     "RunError",
+    "RunWarning",
     "RunWriter",
     "check_folder",
     "is_being_written",

@@ -35,6 +35,10 @@ class RunError(ValueError):
     """A run's folder can't be written or read; the message says which file and why."""
 
 
+class RunWarning(UserWarning):
+    """Something in a run's folder is damaged, and is passed over; the message says what."""
+
+
 def save_info(folder: Path, info: Mapping[str, Any]) -> None:
     """Write run.json whole, or leave the one there is."""
     text = json.dumps(plain(info), indent=1, allow_nan=False) + "\n"
@@ -132,5 +136,5 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise RunError(f"{path}, line {number} is not a row of metrics: {line[:60]!r}: {error}") from None
-            warnings.warn(f"{path}: the last row was cut off and is left out", stacklevel=4)
+            warnings.warn(f"{path}: the last row was cut off and is left out", RunWarning, stacklevel=4)
     return rows

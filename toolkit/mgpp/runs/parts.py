@@ -49,6 +49,19 @@ def read_parts(paths: list[Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def check_parts(folder: Path) -> None:
+    """Nothing, if no part file of a frame was cut off: looks at their ends alone.
+
+    Raises:
+        RunError: if one was.
+    """
+    for path in part_files(folder):
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - 4))
+            if stream.read() != b"PAR1":
+                raise RunError(f"{path} is not readable: its end is missing; remove it to read the others")
+
+
 def write_part(folder: Path, first: int, last: int, rows: pd.DataFrame) -> bool:
     """Write the rows of steps `first` to `last`, unless they are there; whether others were there, which they replace.
 

@@ -1,6 +1,7 @@
 """Read runs: `load_run` gives a `Run`, whose frames are read when they are asked for."""
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from mgpp.runs.borders import stray
-from mgpp.runs.files import FORMAT_VERSION, METRICS_COLUMNS, RunError, read_rows
+from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError, RunWarning, read_rows
 from mgpp.runs.locks import is_being_written
-from mgpp.runs.parts import part_files, read_parts
+from mgpp.runs.parts import check_parts, part_files, read_parts
 from mgpp.runs.shape import fault_of_info
 
 
@@ -137,15 +138,32 @@ def load_run(path: str | Path) -> Run:
 def load_runs(folder: str | Path) -> list[Run]:
     """All runs in a folder, sorted by name, or the one run that the folder itself is; other folders are passed over.
 
+    So is, with a warning, a run that is damaged or that a newer version wrote: the others can be read all the same.
+
     Raises:
-        RunError: if the folder does not exist, or a run in it can't be read.
+        RunError: if the folder does not exist, or is itself a run that can't be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; train a run first, or give the folder of the runs")
     if (folder / "run.json").is_file():
         return [load_run(folder)]
-    return [load_run(file.parent) for file in sorted(folder.glob("*/run.json"))]
+    runs = []
+    for file in sorted(folder.glob("*/run.json")):
+        try:
+            runs.append(_load_sound(file.parent))
+        except RunError as error:
+            warnings.warn(f"{error}. The run is passed over", RunWarning, stacklevel=2)
+    return runs
+
+
+def _load_sound(folder: Path) -> Run:
+    """A run whose files look complete; what they hold is read when it is asked for."""
+    run = load_run(folder)
+    for frame in FRAMES:
+        check_parts(folder / f"{frame}.parquet")
+    _ = run.metrics
+    return run
 
 
 def percent(metric: str, value: float) -> str:
