@@ -28,6 +28,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mgpp.runs import RunWarning
 from mgpp.runs.files import to_disk
 
 MODEL_FILE, TRAINER_FILE, MANIFEST = "model.safetensors", "trainer_state.json", "manifest.json"
@@ -72,7 +73,8 @@ def latest(folder: Path) -> Path | None:
             check(checkpoint)
             return checkpoint
         except CheckpointError as error:
-            warnings.warn(f"{error}; it is passed over, and the training goes on from before it", stacklevel=2)
+            words = f"{error}: the checkpoint is passed over, and the training goes on from before it"
+            warnings.warn(words, RunWarning, stacklevel=2)
     return None
 
 

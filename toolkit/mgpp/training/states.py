@@ -67,7 +67,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
     match value:
         case Tensor():
-            key = str(len(tensors))
+            known = (key for key, each in tensors.items() if each is value)  # one tensor in two places is stored once
+            key = next(known, str(len(tensors)))
             tensors[key] = value
             return {_TENSOR: key}
         case np.ndarray():

@@ -147,10 +147,27 @@ def resolve(recipe: Recipe) -> Recipe:
     return replace(recipe, precision=precision, threads=torch.get_num_threads())
 
 
+# Settings of the Trainer that a training which can be resumed exactly has no use for, and what to do instead.
+REFUSED = {
+    "load_best_model_at_end": "the best model by the metric may not be as sparse as promised; the last one is kept",
+    "metric_for_best_model": "the last model is kept, not the best",
+    "save_only_model": "no training could go on from such checkpoints; mgpp export writes the model alone",
+    "ignore_data_skip": "a resumed training would see other data",
+    "restore_callback_states_from_checkpoint": "the toolkit restores what its callbacks need",
+    "resume_from_checkpoint": "say mgpp train --resume DIR",
+    "auto_find_batch_size": "a training that starts over logs steps twice; lower batch_size",
+    "push_to_hub": "say mgpp export RUN --push-to-hub NAME when the run is finished",
+}
+
+
 def check_trainer_section(settings: Mapping[str, Any]) -> None:
-    """Refuse what the Trainer does not know, and values of another kind than its defaults."""
+    """Refuse what the Trainer does not know, what breaks checkpoints, and values of another kind than its defaults."""
     defaults = {f.name: f.default for f in fields(TrainingArguments)}
     for key, value in settings.items():
+        if key in REFUSED and value:
+            raise RecipeError(f"trainer.{key}={value!r} is refused: {REFUSED[key]}")
+        if key == "save_total_limit" and isinstance(value, int) and value < 1:
+            raise RecipeError(f"trainer.{key}={value} must be at least 1; for no checkpoints leave save_every out")
         if key == "gradient_accumulation_steps" and isinstance(value, int) and value < 1:
             raise RecipeError(f"trainer.{key}={value} must be at least 1")
         if key not in defaults:
@@ -175,7 +192,7 @@ def load_task(recipe: Recipe, source: str) -> Task:
     if recipe.task not in TASKS:
         raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except OSError as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(
