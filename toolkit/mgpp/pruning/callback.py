@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch.nn import Module
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgpp.pruning.observer import Observer, Writer
+from mgpp.pruning.peers import Peers
 from mgpp.pruning.pruner import Pruner
+from mgpp.pruning.targets import parameters_by_name
 
 STATE_FILE = "pruner.safetensors"
 
@@ -18,6 +21,10 @@ class PruningCallback(TrainerCallback):
     The Trainer accumulates, unscales and clips the data gradient; then `on_pre_optimizer_step` adds the penalty, once
     an optimizer update; then `on_optimizer_step` prunes. Steps are counted by the Trainer's clock, so an update that
     fp16 loss scaling skips still counts and the schedule reaches its end.
+
+    In distributed training every process has a callback, a Pruner and, if any, an Observer of its own; give all but the
+    first a writer that drops what it gets. When the training begins the Pruner is bound to the parameters of the
+    prepared model: those of DDP are the ones that it has, FSDP2 makes new ones.
 
     Beside each of the Trainer's checkpoints it saves what the Pruner remembers. To go on from one, call
     `mgpp.pruning.callback.restore(pruner, folder)` and then `trainer.train(resume_from_checkpoint=folder)`.
@@ -42,7 +49,12 @@ class PruningCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuse a training that ends before pruning does, or that goes on without the masks it had."""
+        """Refuse a training that ends before pruning does, or that goes on without the masks it had.
+
+        Bind the Pruner to the model that the Trainer has prepared.
+        """
+        if kwargs.get("model") is not None:
+            bind(self.pruner, kwargs["model"])
         end = self.pruner.sparsity.end_step
         if state.max_steps <= end:
             raise ValueError(
@@ -105,6 +117,25 @@ class PruningCallback(TrainerCallback):
         """Complete the row with the Trainer's loss and learning rate, and write it."""
         if self.observer is not None and self.observer.is_pending:
             self.observer.write(logs or {})
+
+
+def bind(pruner: Pruner, model: Module) -> None:
+    """Bind a Pruner to a model that was wrapped or sharded since it got its weights; see `Pruner.bind`.
+
+    Raises:
+        ValueError: if the model lacks one of the weights, or is wrapped in a way that is not supported.
+    """
+    found = parameters_by_name(model)
+    present = {id(weight) for weight in found.values()}
+    weights = dict(pruner.weights)
+    moved = not all(id(weight) in present for weight in weights.values())
+    if moved:
+        for name in weights.keys() - found.keys():
+            raise ValueError(f"{name} is a target, but no parameter of the Trainer's model; take targets from it")
+        weights = {name: found[name] for name in weights}
+    everyone, sharded = Peers.everyone(), any(hasattr(weight, "to_local") for weight in weights.values())
+    if moved or everyone.are_many:
+        pruner.bind(weights, copies=None if sharded else everyone)
 
 
 def restore(pruner: Pruner, checkpoint: str | Path) -> None:

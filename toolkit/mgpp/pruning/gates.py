@@ -51,7 +51,7 @@ class Learned(Importance):
         }
         self.kept: dict[str, Tensor] = {}
         self.optimizer = torch.optim.Adam(self.scores.values(), lr=self.learning_rate)
-        self.total = sum(weight.numel() for weight in weights.values())
+        self.total = self.weights.total
 
     def keep(self) -> None:
         """Take θ from the parameters, the first time that it is needed."""
@@ -162,7 +162,8 @@ class HardConcrete(Learned):
         P(z ≠ 0) = sigmoid(s - β log(-γ/ζ))            penalty: strength · mean P(z ≠ 0)
     For evaluation z = clip(sigmoid(s) (ζ - γ) + γ, 0, 1), which is also what gates are folded into the weights by at
     t_f, but for those that the schedule keeps though they have closed: they come back at a hundredth. Here s is the
-    paper's log α. The draws depend on torch's seed and the step alone.
+    paper's log α. The draws depend on torch's seed and the step alone; processes that share out a matrix draw for all
+    of it, one matrix at a time, and take their part.
 
     Args:
         learning_rate: Adam's, of the scores.
@@ -195,7 +196,8 @@ class HardConcrete(Learned):
         self.keep()
         for number, (name, weight) in enumerate(self.weights.items()):
             generator = torch.Generator(weight.device).manual_seed(self._seed_of(step, number))
-            u = torch.empty_like(self.scores[name]).uniform_(1e-6, 1 - 1e-6, generator=generator)
+            draws = self.scores[name].new_empty(self.weights.whole[name].shape)
+            u = self.weights.part(name, draws.uniform_(1e-6, 1 - 1e-6, generator=generator))
             s = ((u.logit() + self.scores[name]) / self.temperature).sigmoid_()
             self.stretched[name] = s.mul_(self.high - self.low).add_(self.low)
             weight.copy_(self.kept[name] * self.stretched[name].clamp(0, 1))

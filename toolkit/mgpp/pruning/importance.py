@@ -7,6 +7,9 @@ An `Importance` sees every training step through four hooks, which the `Pruner` 
     update(t)         after the optimizer's step, before anything is pruned
     finish()          when the mask is frozen: from here on importance is no longer needed
 What it must remember stands in `tensors()`, which a checkpoint holds.
+
+Where processes share out the weights, it sees the part that is held here (`mgpp.pruning.shards`); what it remembers of
+a weight has the part's shape, and the weight's name at the end of its key.
 """
 
 from collections.abc import Mapping
@@ -20,6 +23,7 @@ from torch import Tensor
 from mgpp.architectures import kind_of
 from mgpp.prior.penalties import check_count, check_number
 from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.shards import Shards
 
 
 class Importance:
@@ -43,7 +47,7 @@ class Importance:
 
     def attach(self, weights: Mapping[str, Tensor]) -> None:
         """Take the targets, and make room for what must be remembered of them."""
-        self.weights = dict(weights)
+        self.weights = Shards.of(weights)
 
     def schedule(self, sparsity: CubicSparsity) -> CubicSparsity:
         """The sparsity schedule; a mask that is given has its own."""
@@ -67,7 +71,7 @@ class Importance:
 
     def ranks(self) -> Mapping[str, Tensor]:
         """What is ranked, of the weights' names and shapes."""
-        return self.weights
+        return dict(self.weights)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that must be remembered, by name; `load` restores it."""
@@ -200,9 +204,8 @@ class GivenMask(Importance):
         """Find the mask of every target, and lay it on."""
         super().attach(weights)
         own = {name: weight.detach() != 0 for name, weight in weights.items()}
-        self.masks = own if self.given is None else _matched(self.given, weights)
-        self.zeros = sum(int((~mask).sum()) for mask in self.masks.values())
-        self.total = sum(mask.numel() for mask in self.masks.values())
+        self.masks = own if self.given is None else _matched(self.given, self.weights)
+        self.zeros = int(self.weights.peers.sum([sum(int((~mask).sum()) for mask in self.masks.values())])[0])
         if not self.zeros:
             raise ValueError(
                 "transfer: no weight is zero, so there is no mask to keep; take a pruned model, such as "
@@ -213,7 +216,7 @@ class GivenMask(Importance):
 
     def schedule(self, sparsity: CubicSparsity) -> CubicSparsity:
         """The mask's own sparsity, from the first step on."""
-        share = self.zeros / self.total
+        share = self.zeros / self.weights.total
         return CubicSparsity(share, share, 0, 1)
 
     def ranks(self) -> Mapping[str, Tensor]:
@@ -225,7 +228,7 @@ class GivenMask(Importance):
         self.masks = {}
 
 
-def _matched(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _matched(masks: Mapping[str, Tensor], weights: Shards) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for given, mask in masks.items():
         hits = [name for name in weights if f".{name}".endswith(f".{given}") or f".{given}".endswith(f".{name}")]
@@ -233,10 +236,10 @@ def _matched(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict
             raise ValueError(
                 f"transfer: the mask {given} matches no target; targets are {', '.join(list(weights)[:3])}…"
             )
-        if mask.shape != weights[hits[0]].shape:
-            shapes = f"{tuple(mask.shape)}, its weight {tuple(weights[hits[0]].shape)}"
+        if mask.shape != weights.whole[hits[0]].shape:
+            shapes = f"{tuple(mask.shape)}, its weight {tuple(weights.whole[hits[0]].shape)}"
             raise ValueError(f"transfer: the mask {given} has shape {shapes}; take a model of the same sizes")
-        found[hits[0]] = mask.to(weights[hits[0]].device)
+        found[hits[0]] = weights.part(hits[0], mask).to(weights[hits[0]].device)
     missing = [name for name in weights if name not in found]
     if missing:
         raise ValueError(f"transfer: the target {missing[0]} has no mask; prune the same targets, or exclude it")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mgpp.prior.chunks import Buffers, chunks
 from mgpp.pruning.magnitudes import Magnitudes
+from mgpp.pruning.shards import Shards
 from mgpp.pruning.threshold import Cut
 
 _GATHER = 0x0102040810204080  # times eight bytes of 0 or 1: their bits, side by side in the highest byte
@@ -79,7 +80,7 @@ def _section(bits: Tensor, start: int, count: int, buffers: Buffers) -> Tensor:
 
 @dataclass
 class Pruned:
-    """What `prune_` did: packed masks, how many removed weights had grown again, how many fates changed."""
+    """What `prune_` did here: packed masks, how many removed weights had grown again, how many fates changed."""
 
     masks: dict[str, Tensor]
     regrown: int = 0
@@ -99,11 +100,11 @@ def prune_(
 ) -> Pruned:
     """Set to 0 what lies below the cut and the first `ties` of what lies at it, in one pass.
 
-    Of weights that tie, the first in the order of the tensors and their flat index go. That order is the same on every
-    rank and in every run.
+    Of weights that tie, the first in the order of the tensors and their flat index go. That order is the same in every
+    run, and among however many processes the weights are shared out.
 
     Args:
-        weights: by name, changed in place.
+        weights: by name, or `Shards` of them, changed in place.
         cut: from `find_cut`.
         ties: how many of the weights at the threshold go.
         old: packed masks of the event before, or none.
@@ -121,8 +122,10 @@ def prune_(
     sizes, buffers = Magnitudes(weights, ranks), Buffers()
     goes = torch.le if ties == cut.ties > 0 else torch.lt
     ties = 0 if goes is torch.le else ties
+    left = _ties_left(Shards.of(weights), sizes, cut, ties, {} if allow_regrowth else old) if ties else {}
     starts = dict.fromkeys(weights, 0)
     for name, part, size in sizes:
+        ties = left.pop(name, ties)
         kept = buffers.like(size, "stays", torch.bool).copy_(sizes.where(goes, size, cut.threshold)).logical_not_()
         if old:
             gone = _section(old[name], starts[name], len(size), buffers).logical_not_()
@@ -141,6 +144,26 @@ def prune_(
         result.masks[name][starts[name] // 8 :][: len(bits)] = bits
         starts[name] += len(size)
     return result
+
+
+def _ties_left(weights: Shards, sizes: Magnitudes, cut: Cut, ties: int, gone: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many ties are left to remove when the part of a tensor that is held here has its turn.
+
+    A process alone counts them as it goes along. Among several, a part's turn comes after all tensors before, and
+    after the same tensor's parts on the processes before.
+    """
+    if not weights.peers.are_many:
+        return {}
+    own, starts = dict.fromkeys(weights, 0), dict.fromkeys(weights, 0)
+    for name, _, size in sizes:
+        level = sizes.where(torch.eq, size, cut.threshold)
+        if gone:
+            level.mul_(_section(gone[name], starts[name], len(size), Buffers()))
+        own[name] += int(level.sum())
+        starts[name] += len(size)
+    turns = weights.peers.table(list(own.values())).T  # (tensors, processes)
+    before = turns.cumsum().reshape(turns.shape) - turns
+    return {name: max(0, ties - int(before[i, weights.peers.index])) for i, name in enumerate(own)}
 
 
 def _remove_first_(kept: Tensor, ties: Tensor, limit: int) -> int:

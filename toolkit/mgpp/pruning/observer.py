@@ -15,6 +15,7 @@ from mgpp.prior.chunks import chunks
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.pruning.magnitudes import Magnitudes
 from mgpp.pruning.pruner import Pruner
+from mgpp.pruning.shards import Shards
 
 
 def _bfloat16(values: np.ndarray) -> np.ndarray:
@@ -43,6 +44,9 @@ class Writer(Protocol):
 
 class Observer:
     """Looks at a Pruner's weights on logged steps and writes what it sees; it never changes the training.
+
+    Where processes share out the weights each needs an Observer: what they measure adds up, so all of them see the
+    whole model, and one of them is meant to write.
 
     A step is logged if it lies a multiple of `every` from t_i, so that prune events are seen right after they happened,
     and at t_f and the last step.
@@ -76,7 +80,7 @@ class Observer:
         self.pruner, self.writer, self.every, self.show = pruner, writer, every, show
         self.histograms_every = histograms_every
         self.evaluate, self.evaluate_every = evaluate, evaluate_every
-        self.followed = follow(pruner.weights, trajectories)
+        self.followed = follow(pruner.shards, trajectories)
         self._row: dict[str, Any] | None = None
         self._last_step = -1
 
@@ -98,13 +102,13 @@ class Observer:
         """Measure now, right after the prune event; the loss follows with `write`."""
         penalty = self.pruner.penalty.at(step)
         prior = penalty if isinstance(penalty, MixtureGaussianPrior) else None
-        layers = layer_rows(self.pruner.weights, step, prior)
+        layers = layer_rows(self.pruner.shards, step, prior)
         self._row = metrics_row(self.pruner, step, prior, layers)
         self.writer.part("layers", step, layers)
         if self.followed:
-            self.writer.part("trajectories", step, trajectory_rows(self.pruner.weights, self.followed, step))
+            self.writer.part("trajectories", step, trajectory_rows(self.pruner.shards, self.followed, step))
         if self._falls_on(step, self.histograms_every):
-            self.writer.part("weights", step, histogram_rows(self.pruner.weights, step))
+            self.writer.part("weights", step, histogram_rows(self.pruner.shards, step))
         if self.evaluate is not None and self._falls_on(step, self.evaluate_every):
             self._row |= {f"eval_{name}": value for name, value in self._evaluated().items()}
 
@@ -146,14 +150,15 @@ def metrics_row(pruner: Pruner, step: int, prior: MixtureGaussianPrior | None, l
 @torch.no_grad()
 def layer_rows(weights: Mapping[str, Tensor], step: int, prior: MixtureGaussianPrior | None) -> pd.DataFrame:
     """One row a target: sparsity, mean and standard deviation of the magnitudes, share of the weights in the spike."""
-    sums, sizes, edge = {name: np.zeros(4) for name in weights}, Magnitudes(weights), spike_edge(prior)
+    shards = Shards.of(weights)
+    sums, sizes, edge = {name: np.zeros(4) for name in shards}, Magnitudes(shards), spike_edge(prior)
     for name, _, size in sizes:
         zeros, in_spike = len(size) - int(size.bool().count_nonzero()), float(sizes.where(torch.lt, size, edge).sum())
         sums[name] += (zeros, float(size.sum()), float(size.dot(size)), in_spike)
     rows = []
-    for name, weight in weights.items():
-        sparsity, mean, square, in_spike = sums[name] / weight.numel()
-        row = {"step": step, "layer": layer_of(name), "kind": kind_of(name), "name": name, "n": weight.numel()}
+    for (name, n), of_all in zip(shards.sizes.items(), shards.peers.sum(np.array([*sums.values()])), strict=True):
+        sparsity, mean, square, in_spike = of_all / n
+        row = {"step": step, "layer": layer_of(name), "kind": kind_of(name), "name": name, "n": n}
         row |= {"sparsity": sparsity, "abs_mean": mean, "abs_std": math.sqrt(max(square - mean**2, 0.0))}
         rows.append(row | {"spike_fraction": in_spike if prior else math.nan})
     return pd.DataFrame(rows)
@@ -174,7 +179,8 @@ def histogram_rows(weights: Mapping[str, Tensor], step: int) -> pd.DataFrame:
     the largest to infinity. A zero has left = right = 0; magnitudes below 1e-40 count as zeros.
     """
     lefts, rights = _bins()
-    counts = np.array([_signed_counts(weight.detach(), len(lefts)) for weight in weights.values()])
+    shards = Shards.of(weights)
+    counts = shards.peers.sum(np.array([_signed_counts(part.detach(), len(lefts)) for part in shards.values()]))
     target, hit = counts.nonzero()
     layers, kinds = np.array([layer_of(name) for name in weights]), np.array([kind_of(name) for name in weights])
     return pd.DataFrame(
@@ -223,22 +229,33 @@ def _runs(bins: int) -> tuple[np.ndarray, np.ndarray]:
 
 def follow(weights: Mapping[str, Tensor], count: int, seed: int = 0) -> dict[str, Tensor]:
     """Flat indices of `count` weights to follow, spread over the targets by their sizes; the same in every run."""
-    total = sum(weight.numel() for weight in weights.values())
+    shards = Shards.of(weights)
+    total = shards.total
     picks = np.sort(np.random.default_rng(seed).choice(total, size=min(count, total), replace=False))
     chosen, start = {}, 0
-    for name, weight in weights.items():
-        inside = picks[(picks >= start) & (picks < start + weight.numel())] - start
+    for name, size in shards.sizes.items():
+        inside = picks[(picks >= start) & (picks < start + size)] - start
         if len(inside):
             chosen[name] = torch.from_numpy(inside)
-        start += weight.numel()
+        start += size
     return chosen
+
+
+def _values(shards: Shards, name: str, index: Tensor) -> np.ndarray:
+    """The weights at flat indices; 0 where another process holds them."""
+    part, first = shards[name].detach().flatten(), shards.first(name)
+    here = (index >= first) & (index < first + len(part))
+    values = torch.zeros(len(index))
+    values[here] = part[(index[here] - first).to(part.device)].float().cpu()
+    return values.numpy()
 
 
 @torch.no_grad()
 def trajectory_rows(weights: Mapping[str, Tensor], followed: Mapping[str, Tensor], step: int) -> pd.DataFrame:
     """Value of every followed weight, and whether it is nonzero (kept) now."""
-    values = [weights[name].detach().flatten()[index.to(weights[name].device)] for name, index in followed.items()]
-    value = torch.cat([each.float().cpu() for each in values]).numpy()
+    shards = Shards.of(weights)
+    value = shards.peers.sum(np.concatenate([_values(shards, name, index) for name, index in followed.items()]))
+    value = value.astype(np.float32)
     return pd.DataFrame(
         {
             "step": np.int32(step),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +12,9 @@ from mgpp.prior.penalties import NoPenalty, Penalty, check_count
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.importance import Importance
 from mgpp.pruning.masks import Pruned, apply_, pack, prune_, unpack
+from mgpp.pruning.peers import Peers
 from mgpp.pruning.scope import Scope, groups, split_evenly
+from mgpp.pruning.shards import Shards
 from mgpp.pruning.threshold import Cut, find_cut
 
 
@@ -60,6 +62,10 @@ class Pruner:
                                     from t_f on: the mask is frozen, the same weights become 0 after every step
     Prune events come at t_i, every `interval` steps after it, and at t_f.
 
+    In data-parallel training every process has a Pruner of its own, and all do the same. Where a model is sharded
+    (FSDP2), each Pruner works on the part of every weight that its process holds, `shards`, and all of them together
+    remove what one process would; every method is then a collective, to be called by all.
+
     Args:
         weights: the targets by name, see `prunable_weights`. They are changed in place.
         sparsity: the schedule v(t) with t_i and t_f.
@@ -104,18 +110,19 @@ class Pruner:
         _check_weights(weights)
         _check_schedules(sparsity, penalty)
         self.weights = dict(weights)
+        self.shards = Shards(self.weights)
         self.penalty: PenaltySchedule = penalty or NoPenalty()
         self.n_train = check_count("Pruner", "n_train", n_train, 1)
         self.interval = check_count("Pruner", "interval", interval, 1)
         self.allow_regrowth, self.freeze = allow_regrowth, freeze
         self.compiled = compiled
         if compiled:
-            _check_compiler(self.penalty, next(iter(self.weights.values())))
-        self.total = sum(weight.numel() for weight in self.weights.values())
+            _check_compiler(self.penalty, next(iter(self.shards.values())))
+        self.total = self.shards.total
         self.importance = importance or Importance()
         if self.importance.must_freeze and not freeze:
             raise ValueError("Pruner: these gates are folded into the weights when the mask is frozen; say freeze=True")
-        self.importance.attach(self.weights)
+        self.importance.attach(self.shards)
         self.sparsity = self.importance.schedule(sparsity)
         self._groups = groups(self.weights, scope)
         self.event: PruneEvent | None = None
@@ -123,38 +130,61 @@ class Pruner:
         self._bits: dict[str, Tensor] = {}  # packed masks; empty before the first prune event
         self._recent: list[tuple[int, float]] = []  # count and threshold of the last two events
 
+    def bind(self, weights: Mapping[str, torch.nn.Parameter], *, copies: Peers | None = None) -> None:
+        """Go on with other parameters of the same names and shapes, as wrapping or sharding a model makes them.
+
+        Args:
+            weights: what takes the place of `weights`.
+            copies: processes that hold the same weights, as in data-parallel training: that they find the same
+                thresholds is checked at every prune event.
+
+        Raises:
+            ValueError: if names or shapes differ.
+        """
+        for name in self.weights.keys() ^ weights.keys():
+            raise ValueError(f"Pruner.bind: {name} is not among both the old and the new weights; bind all targets")
+        _check_weights(weights)
+        _check_shapes({name: weight.shape for name, weight in weights.items()}, self.weights, "Pruner.bind: the new")
+        state, fresh = self.state_dict(), self.is_fresh
+        self.weights = dict(weights)
+        self.shards = Shards(self.weights)
+        self.shards.copies = copies or self.shards.copies
+        self.load_state_dict(state)
+        self.is_fresh = fresh
+
     def begin_step(self, step: int) -> None:
         """Before the forward pass: draw this step's gates, where there are any."""
         if self._is_ranking(step) and self.importance.begin_step(step):
-            apply_(self.weights, self._bits)
+            apply_(self.shards, self._bits)
 
     def before_step(self, step: int) -> None:
         """Read the loss's gradient and add the penalty's, after backward and clipping, before the optimizer's step."""
         self.is_fresh = False
+        penalty = self.penalty.at(step)
+        adds = step <= self.sparsity.end_step and not isinstance(penalty, NoPenalty)
+        if adds:  # the penalty acts on weights that the loss did not reach, too
+            self.shards.make_gradients()
+        with self.shards.gradients():
+            self._observe(step)
+            if adds:
+                parts = list(self.shards.values())
+                penalty.add_grads_([part.grad for part in parts], parts, n=self.n_train, compiled=self.compiled)
+
+    def _observe(self, step: int) -> None:
+        """Let importance read the loss's gradient."""
         if self._is_ranking(step):
             if self.importance.by_magnitude or self._gradients_are_finite():
                 self.importance.observe(step)
             else:
                 self.importance.skip(step)
             if self.importance.keeps_weights:  # what is under the mask has no part in the loss
-                gradients = {name: weight.grad for name, weight in self.weights.items() if weight.grad is not None}
+                gradients = {name: part.grad for name, part in self.shards.items() if part.grad is not None}
                 apply_(gradients, {name: bits for name, bits in self._bits.items() if name in gradients})
-        if step <= self.sparsity.end_step:
-            self._add_penalty_(step)
 
     def _gradients_are_finite(self) -> bool:
-        finite = [weight.grad.isfinite().all() for weight in self.weights.values() if weight.grad is not None]
-        return bool(torch.stack(finite).all()) if finite else True
-
-    def _add_penalty_(self, step: int) -> None:
-        penalty = self.penalty.at(step)
-        if isinstance(penalty, NoPenalty):
-            return
-        weights = list(self.weights.values())
-        for weight in weights:
-            if weight.grad is None:  # the penalty acts on weights that the loss did not reach, too
-                weight.grad = torch.zeros_like(weight)
-        penalty.add_grads_([weight.grad for weight in weights], weights, n=self.n_train, compiled=self.compiled)
+        finite = [part.grad.isfinite().all() for part in self.shards.values() if part.grad is not None]
+        broken = bool(finite) and not bool(torch.stack(finite).all())
+        return not self.shards.peers.sum([broken])[0]
 
     def after_step(self, step: int) -> None:
         """Prune if this step ends in a prune event, and keep the mask where it is in force."""
@@ -163,12 +193,12 @@ class Pruner:
             self.importance.update(step)
         stays = self.phase(step) == "frozen" or self.importance.keeps_weights
         if not self.allow_regrowth or (stays and not is_event):
-            apply_(self.weights, self._bits)
+            apply_(self.shards, self._bits)
         if is_event:
             self._prune_(step)
         if self.freeze and step == self.sparsity.end_step:
             self.importance.finish()
-            apply_(self.weights, self._bits)
+            apply_(self.shards, self._bits)
 
     def _prunes_at(self, step: int) -> bool:
         return self.sparsity.prunes_at(step, self.interval) or (not self.freeze and step >= self.sparsity.end_step)
@@ -192,16 +222,16 @@ class Pruner:
 
     def zeros(self) -> int:
         """Number of zeros in the targets now."""
-        return sum(int((weight == 0).sum()) for weight in self.weights.values())
+        return int(self.shards.peers.sum([sum(int((part == 0).sum()) for part in self.shards.values())])[0])
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """Bool tensors of the weights' shapes, True = kept; none before the first prune event.
+        """Bool tensors of the shapes of what is held here, `shards`, True = kept; none before the first prune event.
 
         They are unpacked anew at every call: the Pruner itself keeps one bit a weight.
         """
         return {
-            name: unpack(bits, self.weights[name].numel()).view(self.weights[name].shape)
+            name: unpack(bits, self.shards[name].numel()).view(self.shards[name].shape)
             for name, bits in self._bits.items()
         }
 
@@ -216,18 +246,20 @@ class Pruner:
             threshold, changed = max(threshold, cut.threshold), changed + pruned.changed
             regrown, bits = regrown + pruned.regrown, bits | pruned.masks
         self._bits, self._recent = bits, [*self._recent, (count, threshold)][-2:]
+        regrown, changed = self.shards.peers.sum([regrown, changed]).tolist()
         self.event = PruneEvent(step, threshold, regrown / removed if removed else 0.0, changed / self.total)
 
     def _prune_group_(
         self, names: list[str], count: int, removed: int, ranks: Mapping[str, Tensor] | None
     ) -> tuple[Cut, Pruned]:
         """Remove the lowest `count` of the weights with these names, of which `removed` are gone already."""
-        weights, old = ({name: each[name] for name in names if each} for each in (self.weights, self._bits))
-        judged = weights if ranks is None else {name: ranks[name] for name in names}
+        weights, old = self.shards.only(names), {name: self._bits[name] for name in names if self._bits}
+        judged = weights if ranks is None else weights.like({name: ranks[name] for name in names})
         lowest = 0.0 if ranks is None else -math.inf
         cut = Cut(lowest, 0, 0)
         if count:
             cut = find_cut(judged, count, expected=self._expected_threshold(count), by_magnitude=ranks is None)
+            weights.copies.check_same("the pruning threshold, and what lies below and at it,", *astuple(cut))
         # zeros that ties do not stand for
         stays = 0 if self.allow_regrowth or cut.threshold > lowest else removed
         ties = count - cut.below - stays
@@ -251,7 +283,8 @@ class Pruner:
 
     def _split(self, count: int) -> list[int]:
         """How many of `count` each group of targets loses."""
-        return split_evenly(count, [sum(self.weights[name].numel() for name in names) for names in self._groups])
+        sizes = self.shards.sizes
+        return split_evenly(count, [sum(sizes[name] for name in names) for names in self._groups])
 
     def _expected_threshold(self, count: int) -> float | None:
         """The threshold on a straight line through those of the last two events: right within 0.5% almost always."""
@@ -279,18 +312,28 @@ class Pruner:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """All tensors that it takes to go on exactly.
+        """All tensors that it takes to go on exactly, whole, however the weights are shared out.
 
         Masks (bool, under `mask.<name>`), the last prune event, and what importance remembers (`importance.<key>`).
         """
-        state: dict[str, Any] = {f"mask.{name}": mask for name, mask in self.masks.items()}
+        state: dict[str, Any] = {f"mask.{name}": self.shards.gather(name, mask) for name, mask in self.masks.items()}
         if not self._has_frozen(self.event):
-            state |= {f"importance.{key}": value for key, value in self.importance.tensors().items()}
+            state |= {f"importance.{key}": self._whole(key, part) for key, part in self.importance.tensors().items()}
         if self.event is not None:
             state["event"] = torch.tensor(
                 [self.event.step, self.event.threshold, self.event.regrown, self.event.churn], dtype=torch.float64
             )
         return state
+
+    def _whole(self, key: str, part: Tensor) -> Tensor:
+        """What importance remembers, gathered where it belongs to a weight."""
+        name = self.shards.named_in(key)
+        return part if name is None or part.shape != self.shards[name].shape else self.shards.gather(name, part)
+
+    def _part(self, key: str, whole: Tensor) -> Tensor:
+        """The inverse of `_whole`."""
+        name = self.shards.named_in(key)
+        return whole if name is None or whole.shape != self.weights[name].shape else self.shards.part(name, whole)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave.
@@ -302,19 +345,18 @@ class Pruner:
         if masks and masks.keys() != self.weights.keys():
             strange = sorted(masks.keys() ^ self.weights.keys())
             raise ValueError(f"load_state_dict: masks and targets differ in {strange[:3]}; load the same model")
-        for name, mask in masks.items():
-            if mask.shape != self.weights[name].shape:
-                raise ValueError(
-                    f"load_state_dict: mask {name} has shape {tuple(mask.shape)}, "
-                    f"its weight {tuple(self.weights[name].shape)}; load the same model"
-                )
+        _check_shapes({name: mask.shape for name, mask in masks.items()}, self.weights, "load_state_dict: mask")
         step, *measures = state["event"].tolist() if "event" in state else (0,)
         event = PruneEvent(int(step), *measures) if measures else None
         if not self._has_frozen(event):
             own = "importance."
-            self.importance.attach(self.weights)
-            self.importance.load({key.removeprefix(own): state[key] for key in state if key.startswith(own)})
-        self._bits = {name: pack(mask.to(self.weights[name].device, torch.bool)) for name, mask in masks.items()}
+            self.importance.attach(self.shards)
+            remembered = {key.removeprefix(own): state[key] for key in state if key.startswith(own)}
+            self.importance.load({key: self._part(key, value) for key, value in remembered.items()})
+        parts = {name: self.shards.part(name, mask) for name, mask in masks.items()}
+        self._bits = {
+            name: pack(part.to(self.shards[name].device, torch.bool, copy=True)) for name, part in parts.items()
+        }
         self.event, self.is_fresh = event, False
         self._recent = [(self.target_count(self.event.step), self.event.threshold)] if self.event else []
         if self._has_frozen(event):
@@ -332,6 +374,14 @@ def _check_weights(weights: Mapping[str, torch.nn.Parameter]) -> None:
     untrained = [name for name, weight in weights.items() if not weight.requires_grad]
     if untrained:
         raise ValueError(f"Pruner: {untrained[0]} has requires_grad=False; unfreeze it or exclude it from the targets")
+
+
+def _check_shapes(shapes: Mapping[str, torch.Size], weights: Mapping[str, Tensor], what: str) -> None:
+    for name, shape in shapes.items():
+        if shape != weights[name].shape:
+            raise ValueError(
+                f"{what} {name} has shape {tuple(shape)}, its weight {tuple(weights[name].shape)}; load the same model"
+            )
 
 
 def _check_schedules(sparsity: CubicSparsity, penalty: PenaltySchedule | None) -> None:

@@ -12,7 +12,7 @@ from mgpp.architectures import ALIASES, PRESETS, kind_of, layer_of
 Patterns = str | Sequence[str] | None
 
 # Wrappers put these before the names of parameters; the model's own names are what users know.
-_WRAPPER_PREFIXES = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module)\.")
+_WRAPPER_PREFIXES = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 def prunable_weights(
@@ -30,7 +30,8 @@ def prunable_weights(
         exclude: regular expressions searched in parameter names; what they match is left out.
 
     Raises:
-        ValueError: if the preset is unknown, or a pattern, or all of them together, match nothing.
+        ValueError: if the preset is unknown, or a pattern, or all of them together, match nothing, or the model is
+            wrapped in a way that leaves it no whole matrices or blocks of rows.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
@@ -39,10 +40,7 @@ def prunable_weights(
     """
     if preset is not None and include is not None:
         raise ValueError(f"prunable_weights: preset={preset!r} and include={include!r} exclude each other; give one")
-    parameters = dict(model.named_parameters())
-    candidates = {_WRAPPER_PREFIXES.sub("", name): weight for name, weight in parameters.items()}
-    if len(candidates) < len(parameters):  # not a wrapper's names after all
-        candidates = parameters
+    candidates = parameters_by_name(model)
     chosen = _match_preset(model, preset, candidates) if include is None else _match(include, candidates, "include")
     if exclude is not None:
         excluded = _match(exclude, candidates, "exclude")
@@ -50,6 +48,30 @@ def prunable_weights(
     if not chosen:
         raise ValueError(f"prunable_weights: exclude={exclude!r} leaves no weight to prune; narrow it")
     return {name: weight for name, weight in candidates.items() if name in set(chosen)}
+
+
+def parameters_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
+    """All parameters by the names that the model itself gives them, without what wrappers put before.
+
+    Raises:
+        ValueError: if a wrapper has taken the parameters apart.
+
+    Example:
+        >>> wrapped = nn.Sequential()
+        >>> wrapped.add_module("_orig_mod", nn.Linear(2, 1))  # as torch.compile does
+        >>> list(parameters_by_name(wrapped))
+        ['weight', 'bias']
+    """
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise ValueError(
+            "the model is wrapped in FSDP1, which flattens its matrices; shard it with FSDP2: "
+            "fsdp_config: {version: 2}, or accelerate launch --fsdp_version 2"
+        )
+    parameters = dict(model.named_parameters())
+    if any(hasattr(weight, "ds_id") for weight in parameters.values()):
+        raise ValueError("DeepSpeed ZeRO-3 keeps no matrix in its parameters; train with DDP or FSDP2 instead")
+    clean = {_WRAPPER_PREFIXES.sub("", name): weight for name, weight in parameters.items()}
+    return clean if len(clean) == len(parameters) else parameters  # else they are not a wrapper's names after all
 
 
 def _match(patterns: Patterns, candidates: Mapping[str, nn.Parameter], field: str) -> list[str]:

@@ -4,6 +4,9 @@ A sample, or the threshold expected from earlier ones, brackets the rank. One st
 bracket and collects the few candidates inside; the rest is a selection among those. Where the bracket misses, or holds
 more candidates than memory is meant for, it is moved or narrowed by what the pass has learnt, so the result is exact
 for every input and the extra memory is bounded.
+
+Where processes share out the weights, each scans its own part; the sample is joined, counts add up, and the candidates
+are joined, so that all of them find the same threshold, and no weights or magnitudes are ever gathered.
 """
 
 import math
@@ -17,9 +20,10 @@ from torch import Tensor
 
 from mgpp.prior.chunks import chunks
 from mgpp.pruning.magnitudes import Magnitudes, working_dtype
+from mgpp.pruning.shards import Shards
 
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 1 << 14, 1 << 20  # magnitudes; in between it is one of every 256
-MOST_CANDIDATES = 1 << 22  # collected in one pass; of more, every second is let go
+MOST_CANDIDATES = 1 << 22  # collected in one pass by all processes together; of more, every second is let go
 COLUMNS = 8  # weights that are looked at together for a candidate among them
 REACH = 0.005  # how far, relatively, the threshold may lie from an expected one
 
@@ -39,7 +43,8 @@ def magnitude_threshold(
     Equal to `torch.kthvalue` of the concatenated magnitudes. Not the prior threshold τ, which knows no weights.
 
     Args:
-        tensors: named tensors, a sequence of tensors, or one tensor, of any shapes.
+        tensors: named tensors, a sequence of tensors, or one tensor, of any shapes; or DTensors, cut into blocks of
+            rows, on all processes at once.
         k: rank, from 1 (the smallest magnitude) to the number of elements.
         expected: a guess, such as the threshold of an earlier prune event. One that is right within half a percent
             saves time; any other costs some. The result does not depend on it.
@@ -73,26 +78,27 @@ def find_cut(weights: Mapping[str, Tensor], k: int, *, expected: float | None = 
         >>> find_cut({"w": torch.tensor([3.0, -1.0, 2.0, -2.0])}, k=2, by_magnitude=False)
         Cut(threshold=-1.0, below=1, ties=1)
     """
-    scan = _Scan(weights, by_magnitude)
-    k, total = operator.index(k), sum(weight.numel() for weight in weights.values())
+    shards = Shards.of(weights)
+    scan, total = _Scan(shards, by_magnitude), shards.total
+    k = operator.index(k)
     if not 1 <= k <= total:
         raise ValueError(f"magnitude_threshold: k={k} must be from 1 to the number of weights, {total}")
     counts = None
     if expected is not None and 0 < expected < math.inf:
         counts = scan.between(expected * (1 - REACH), expected * (1 + REACH))
     if counts is None or not counts.hold(k):
-        counts = scan.between(*_bracket(_sample(weights, total, by_magnitude), k / total, scan.floor, math.inf))
+        counts = scan.between(*_bracket(_sample(shards, by_magnitude), k / total, scan.floor, math.inf))
     return _close_in(scan, counts, k)
 
 
-def _sample(weights: Mapping[str, Tensor], total: int, by_magnitude: bool) -> np.ndarray:
+def _sample(weights: Shards, by_magnitude: bool) -> np.ndarray:
     """Every so-many-th magnitude, sorted; an odd stride does not fall in step with the rows."""
+    total, dtype = weights.total, working_dtype(weights)
     stride = (total // min(max(total >> 8, SMALLEST_SAMPLE), LARGEST_SAMPLE)) | 1
-    dtype = working_dtype(weights)
     parts = [part.reshape(-1)[::stride].to("cpu", dtype) for w in weights.values() for (part,) in chunks(w.detach())]
-    sample = torch.cat(parts)
+    sample = torch.cat([torch.empty(0, dtype=dtype), *parts])
     sample = sample.abs_() if by_magnitude else sample
-    return np.sort(sample[~sample.isnan()].numpy())
+    return np.sort(weights.peers.join(sample[~sample.isnan()].numpy()))
 
 
 def _bracket(sample: np.ndarray, share: float, low: float, high: float) -> tuple[float, float]:
@@ -105,7 +111,7 @@ def _bracket(sample: np.ndarray, share: float, low: float, high: float) -> tuple
 
 @dataclass(frozen=True)
 class _Counts:
-    """What one pass found around a bracket. Of shards, counts add up and candidates are joined."""
+    """What one pass found around a bracket."""
 
     low: float
     high: float
@@ -125,9 +131,9 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Scan:
-    """Passes over all weights."""
+    """Passes over all weights, each process over its part."""
 
-    weights: Mapping[str, Tensor]
+    weights: Shards
     by_magnitude: bool
 
     @property
@@ -140,23 +146,34 @@ class _Scan:
 
     def between(self, low: float, high: float) -> _Counts:
         """Count and collect in one pass."""
-        sizes = self._sizes()
+        sizes, limit = self._sizes(), MOST_CANDIDATES // self.weights.peers.count
         low, high = (float(torch.tensor(end, dtype=sizes.dtype)) for end in (low, high))
         up_to_low = inside = collected = 0
-        kept, every = [torch.empty(0, dtype=sizes.dtype)], 1
+        kept, every, broken = [torch.empty(0, dtype=sizes.dtype)], 1, []
         for name, _, size in sizes:
             outside = sizes.where(torch.le, size, low)
             up_to_low += int(outside.sum())
             found = _inside(size, outside.add_(sizes.where(torch.ge, size, high))).cpu()
             if found.isnan().any():  # NaN is neither low nor high
-                raise ValueError(f"{name} holds NaN, which has no magnitude to rank; lower the learning rate")
+                broken.append(name)
+                continue
             inside += len(found)
             kept.append(found[::every])
             collected += len(kept[-1])
-            if collected > MOST_CANDIDATES:
+            if collected > limit:
                 kept, every = [torch.cat(kept)[::2].clone()], 2 * every
                 collected = len(kept[0])
-        return _Counts(low, high, up_to_low, inside, torch.cat(kept).numpy())
+        return self._together(low, high, np.array([up_to_low, inside, every]), torch.cat(kept).numpy(), broken)
+
+    def _together(self, low: float, high: float, own: np.ndarray, kept: np.ndarray, broken: list[str]) -> _Counts:
+        """What all processes found, of candidates as even a share of each; they fail together, too."""
+        names, peers = list(self.weights), self.weights.peers
+        first = names.index(broken[0]) if broken else len(names)
+        table = peers.table([*own, first])
+        if (first := table[:, 3].min()) < len(names):
+            raise ValueError(f"{names[first]} holds NaN, which has no magnitude to rank; lower the learning rate")
+        up_to_low, inside, _, _ = table.sum(0).tolist()
+        return _Counts(low, high, up_to_low, inside, peers.join(kept[:: table[:, 2].max() // own[2]]))
 
     def at(self, threshold: float) -> Cut:
         """How many magnitudes are smaller than, and equal to, a threshold."""
@@ -164,7 +181,7 @@ class _Scan:
         for _, _, size in sizes:
             below += int(sizes.where(torch.lt, size, threshold).sum())
             ties += int(sizes.where(torch.eq, size, threshold).sum())
-        return Cut(threshold, below, ties)
+        return Cut(threshold, *self.weights.peers.sum([below, ties]).tolist())
 
 
 def _inside(size: Tensor, outside: Tensor) -> Tensor:
