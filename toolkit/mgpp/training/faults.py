@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mgpp.pruning.peers import Peers
+from mgpp.pruning.shards import part_of
 from mgpp.runs.faults import writing
 
 
@@ -38,7 +40,8 @@ def check_loss(trainer: Any, loss: Tensor) -> None:
     Raises:
         DivergedError: else, with the step, and the weight that is no number, if one is not.
     """
-    if not math.isfinite(value := loss.item()) and not _skips_overflows(trainer):
+    spoiled = Peers.everyone().sum([not math.isfinite(value := loss.item())])[0]  # so that all processes end together
+    if spoiled and not _skips_overflows(trainer):
         raise _diverged(trainer, f"the loss is {value}")
 
 
@@ -63,7 +66,7 @@ def check_weights(trainer: Any) -> None:
 
 
 def not_finite(model: torch.nn.Module) -> list[str]:
-    """The names of the parameters that hold infinities or NaN.
+    """The names of the parameters that hold infinities or NaN, in any of the processes, which must all ask.
 
     Example:
         >>> layer = torch.nn.Linear(1, 1)
@@ -71,7 +74,9 @@ def not_finite(model: torch.nn.Module) -> list[str]:
         >>> not_finite(layer)
         ['bias']
     """
-    return [name for name, weight in model.named_parameters() if not bool(weight.detach().isfinite().all())]
+    weights = dict(model.named_parameters())
+    broken = Peers.everyone().sum([not bool(part_of(weight.detach()).isfinite().all()) for weight in weights.values()])
+    return [name for name, found in zip(weights, broken, strict=True) if found]
 
 
 def _skips_overflows(trainer: Any) -> bool:
