@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "checks": {"prior", "pruning", "runs"},
     "exporting": {"runs", "training"},
     "environment": {"training"},
+    "__main__": {"cli"},
     "cli": {"prior", "pruning", "training", "analysis", "runs", "exporting", "environment"},
 }
 # torch and everything heavy stay out of these

@@ -94,7 +94,7 @@ def train(
             raise click.UsageError("--resume goes on with the run's own recipe and folder; give no other option")
         from mgpp.training.train import resume
 
-        click.echo(_result(resume(stopped, progress=not quiet)))
+        _report(resume(stopped, progress=not quiet))
         return
     settings = _settings(str(recipe), overrides, **({"data": data} if data else {}))
     if dry_run:
@@ -105,13 +105,21 @@ def train(
     from mgpp.training.train import train
 
     folder = out or NEW_RUNS_FOLDER / settings.run_name
-    click.echo(_result(train(settings, folder, replace_run=replace, progress=not quiet)))
+    _report(train(settings, folder, replace_run=replace, progress=not quiet))
 
 
 def _settings(recipe: str, overrides: tuple[str, ...], **more: str) -> "Recipe":
     from mgpp.training.recipes import load_recipe, parse_override
 
     return load_recipe(recipe, **dict(parse_override(text) for text in overrides), **more)
+
+
+def _report(run: "Run") -> None:
+    """Say how a run ended, once, however many processes trained."""
+    from mgpp.training.processes import is_main
+
+    if is_main():
+        click.echo(_result(run))
 
 
 def _result(run: "Run") -> str:
@@ -425,3 +433,7 @@ def check() -> None:
     if not table["ok"].all():
         raise click.ClickException(summarize(table))
     click.echo(summarize(table))
+
+
+if __name__ == "__main__":  # launchers of several processes want a module
+    main(prog_name="mgpp")

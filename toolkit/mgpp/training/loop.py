@@ -11,10 +11,10 @@ from mgpp.pruning.pruner import Pruner
 from mgpp.runs import RunWriter
 from mgpp.training.checkpoints import load_weights, step_of
 from mgpp.training.faults import check_weights
+from mgpp.training.processes import check_launch
 from mgpp.training.progress import ProgressBar
 from mgpp.training.randomness import undisturbed
 from mgpp.training.recipes import Recipe
-from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.base import Task
 from mgpp.training.trainer import PruningTrainer
 
@@ -42,8 +42,7 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArgu
         "disable_tqdm": True,
     }
     arguments = TrainingArguments(**settings | recipe.trainer)
-    if arguments.n_gpu > 1 or arguments.world_size > 1:
-        raise RecipeError("training runs in one process on one device for now; set CUDA_VISIBLE_DEVICES=0")
+    check_launch(arguments, recipe)
     return arguments
 
 

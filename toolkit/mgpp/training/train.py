@@ -19,14 +19,16 @@ from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
 from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run, refuse_if_written
-from mgpp.training.checkpoints import latest, remove_leftovers, step_of, whole_folder
+from mgpp.training.checkpoints import latest, remove_leftovers, step_of
 from mgpp.training.faults import ending_politely, in_words
 from mgpp.training.loop import fit, training_arguments
 from mgpp.training.made_models import MADE_MODELS, locate
 from mgpp.training.packages import MINILM, sha256
+from mgpp.training.processes import Silence, asks_for_shards, barrier, is_main, main_first, meet
 from mgpp.training.progress import ProgressBar
 from mgpp.training.provenance import native_bf16, provenance
 from mgpp.training.recipes import Recipe, recipe_from
+from mgpp.training.sharding import save_final
 from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS
 from mgpp.training.tasks.base import Task, TaskSettings
@@ -84,33 +86,41 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
     transformers_logging.disable_progress_bar()
     with ending_politely(folder), in_words(folder, recipe.batch_size, recipe.max_length):
         recipe = resolve(recipe)
-        source, model_hash = locate_model(recipe.model, progress)
-        task = load_task(recipe, source)
+        meet(recipe.trainer)
+        with main_first():
+            source, model_hash = locate_model(recipe.model, progress and is_main())
+            task = load_task(recipe, source)
         steps = count_steps(recipe, len(task.splits["train"]))
         schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded
         saved = folder / "checkpoints"
         arguments = training_arguments(recipe, saved, steps)
         set_seed(recipe.seed)
         model: Any = task.load_model(source)
-        model.to(arguments.device)  # before the Pruner makes room beside the weights
+        if not asks_for_shards(arguments):  # a whole model may not fit where its shards go
+            model.to(arguments.device)  # before the Pruner makes room beside the weights
         pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
         info = describe(recipe, task, pruner, model_hash)
         checkpoint = latest(saved) if again else None
         begin = step_of(checkpoint) if checkpoint else 0
         with (
-            RunWriter(folder, info, replace=replace, resume_at=begin if again else None) as writer,
-            ProgressBar(steps, recipe.run_name, progress, begin) as bar,
+            writer_for(folder, info, replace=replace, resume_at=begin if again else None) as writer,
+            ProgressBar(steps, recipe.run_name, progress and is_main(), begin) as bar,
             in_words(folder, recipe.batch_size, recipe.max_length),  # so that the writer hears of it in words
         ):
-            remove_leftovers(saved)
+            if is_main():
+                remove_leftovers(saved)
             fit(recipe, arguments, model, task, pruner, writer, bar, checkpoint)
             if recipe.save_model:
-                with whole_folder(saved / "final") as final:
-                    model.save_pretrained(final)
-                    task.tokenizer.save_pretrained(final)
+                save_final(model, task.tokenizer, saved / "final")
             pruner.audit()
             writer.update(final=final_metrics(model, task, pruner))
+        barrier()  # until the main process has closed the run
     return load_run(folder)
+
+
+def writer_for(folder: Path, info: Mapping[str, Any], **how: Any) -> Any:
+    """The run's writer, in the main process; in others one that writes nothing."""
+    return RunWriter(folder, info, **how) if is_main() else Silence()
 
 
 def make_pruner(recipe: Recipe, model: PreTrainedModel, schedule: CubicSparsity, n_train: int) -> Pruner:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgpp.pruning.callback import STATE_FILE
 from mgpp.pruning.pruner import Pruner
@@ -20,12 +20,13 @@ from mgpp.training.checkpoints import (
     write_manifest,
 )
 from mgpp.training.faults import check_gradient, check_loss, check_weights
+from mgpp.training.parallel import ParallelTrainer
 from mgpp.training.processes import barrier, is_main, rank
 from mgpp.training.randomness import random_state, set_random_state
 from mgpp.training.states import load_state, save_state, save_tensors
 
 
-class PruningTrainer(Trainer):
+class PruningTrainer(ParallelTrainer):
     """The Trainer, with three things of its own.
 
     Its checkpoints are those of `mgpp.training.checkpoints`. What the Trainer's own lack: the Pruner's state, the loss

@@ -8,6 +8,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
+from mgpp.training.sharding import reshard_
+
 EVALUATION_BATCH = 128
 
 
@@ -20,6 +22,7 @@ def evaluating(model: PreTrainedModel, *, bf16: bool) -> Iterator[None]:
         with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16) if bf16 else nullcontext():
             yield
     finally:
+        reshard_(model)
         model.train(was_training)
 
 

@@ -1,0 +1,61 @@
+"""Models sharded by FSDP2: on processors, too; whole again where they are saved."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+from mgpp.training.checkpoints import whole_folder
+from mgpp.training.processes import asks_for_shards, is_main
+
+
+def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether a model's parameters are shared out among processes.
+
+    Example:
+        >>> is_sharded(torch.nn.Linear(1, 1))
+        False
+    """
+    return any(hasattr(weight, "to_local") for weight in model.parameters())
+
+
+def shard_on_cpu(trainer: Any) -> None:
+    """Let accelerate shard on processors as it does on GPUs, where it is asked to; it would use DDP without a word."""
+    state, arguments = trainer.accelerator.state, trainer.args
+    if state.distributed_type != DistributedType.MULTI_CPU or not asks_for_shards(arguments):
+        return
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    plugin = FullyShardedDataParallelPlugin(**arguments.fsdp_plugin_args or {})
+    if trainer.accelerator.mixed_precision != "no":
+        plugin.set_mixed_precision(trainer.accelerator.mixed_precision)
+    if isinstance(plugin.cpu_offload, CPUOffloadPolicy):
+        plugin.cpu_offload = CPUOffloadPolicy(pin_memory=False)  # there is no device to copy to
+    state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+    state.fsdp_plugin = plugin
+    trainer.is_fsdp_enabled = True
+
+
+def reshard_(model: torch.nn.Module) -> None:
+    """Let go of what a forward pass without a backward pass has gathered; the next one would find old weights."""
+    modules: list[Any] = [module for module in model.modules() if hasattr(module, "reshard")]
+    for module in modules:
+        module.reshard()
+
+
+def save_final(model: Any, tokenizer: Any, target: Path) -> None:
+    """Save a model, whole, and its tokenizer, as transformers does; all processes of a sharded one must call it."""
+    whole = _gathered(model) if is_sharded(model) else None
+    if is_main():
+        with whole_folder(target) as folder:
+            model.save_pretrained(folder, state_dict=whole)
+            tokenizer.save_pretrained(folder)
+
+
+def _gathered(model: torch.nn.Module) -> dict[str, Any]:
+    """The whole state in the memory of the main process, nothing in that of the others."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
