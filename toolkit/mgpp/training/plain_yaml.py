@@ -8,16 +8,24 @@ import yaml
 from mgpp.training.strict import RecipeError
 
 LONGEST = 64 * 1024  # characters; the longest recipe that comes with the toolkit has two thousand
+DEEPEST = 20
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """No tags but those of JSON, no aliases (a few of them can stand for gigabytes), no key twice."""
+    """No tags but those of JSON, no aliases (a few of them can stand for gigabytes), no key twice, not too deep."""
+
+    depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, "aliases are refused; write the value out", event.start_mark)
-        return super().compose_node(parent, index)
+            raise yaml.composer.ComposerError(None, None, "aliases are refused; write the value out", mark)
+        if self.depth == DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"it is nested more than {DEEPEST} deep", mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
@@ -66,7 +74,5 @@ def read_yaml(text: str, what: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         raise RecipeError(f"{what} is not YAML that a recipe may use: {error.problem}{line}") from None
-    except RecursionError:
-        raise RecipeError(f"{what} is not YAML that a recipe may use: it is nested too deep") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise RecipeError(f"{what} is not YAML that a recipe may use: {' '.join(str(error).split())}") from None

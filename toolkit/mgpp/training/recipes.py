@@ -357,7 +357,7 @@ def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
     """
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise RecipeError(f"{option} {text!r} must have the form key=value, such as prior.lam=1e-5")
+        raise RecipeError(f"{option} {shown(text)} must have the form key=value, such as prior.lam=1e-5")
     try:
         return key.strip(), read_yaml(value, f"{option} {shown(text)}")
     except RecipeError as error:
