@@ -258,15 +258,9 @@ def vanished(scene: Scene) -> dict[str, Any]:
 
 
 def two_writers(scene: Scene) -> list[dict[str, Any]]:
-    """A second training, --replace, and a resume, while the first is stopped in the middle; then the first is killed."""
-    first = scene.begin(
-        "train",
-        "recipe.yaml",
-        "--quiet",
-        "--out",
-        "shared",
-        before=at_step(AT, lambda: os.kill(os.getpid(), signal.SIGSTOP)),
-    )
+    """A second training, --replace and --resume, while the first is stopped in the middle; then the first is killed."""
+    pause = at_step(AT, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    first = scene.begin("train", "recipe.yaml", "--quiet", "--out", "shared", before=pause)
     os.waitpid(first, os.WUNTRACED)
     rows = []
     for fault, words in (

@@ -1,0 +1,131 @@
+"""Runs that are stopped and go on end like runs that were never stopped."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+from mgpp import RunError, load_run
+from mgpp.runs import FRAMES, mark_failed
+from mgpp.training.checkpoints import checkpoints, step_of
+from mgpp.training.recipes import recipe_from
+from mgpp.training.tasks import reviews
+from mgpp.training.train import resume, train
+
+SCRIPT = Path(__file__).parent / "reliability" / "kills.py"
+
+
+def test_a_dozen_kills(tmp_path):
+    out = tmp_path / "kills.json"
+    command = [sys.executable, SCRIPT, "--kills", "12", "--variants", "mgpp", "l0", "--seed", "3", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = json.loads(out.read_text())["rows"]
+    assert sum(row["kills"] for row in table) == 12
+    assert all(row["kills"] == row["same weights and log in the end"] for row in table)
+
+
+@pytest.fixture(scope="module")
+def stopping_recipe(tiny_recipe):
+    """Thirty steps of four epochs, saved every five; prune events at steps 4, 14 and 21, from where on it is frozen."""
+    changes = {"batch_size": 5, "save_every": 5, "max_length": 16, "trainer.save_total_limit": 9, "sparsity.warmup": 4}
+    return recipe_from(tiny_recipe.as_dict(), **changes)
+
+
+@pytest.fixture(scope="module")
+def whole(stopping_recipe, tmp_path_factory):
+    """A run that was never stopped, with all its checkpoints."""
+    patch = pytest.MonkeyPatch()
+    table = reviews.read().groupby("split").head(40)
+    patch.setattr(reviews, "read", lambda: table)
+    yield train(stopping_recipe, tmp_path_factory.mktemp("whole") / "run", progress=False)
+    patch.undo()
+
+
+def stopped_after(whole, step, folder):
+    """A copy of the run as it was when it had made a checkpoint, and had logged everything."""
+    shutil.copytree(whole.folder, folder)
+    for path in checkpoints(folder / "checkpoints"):
+        if step_of(path) > step:
+            shutil.rmtree(path)
+    shutil.rmtree(folder / "checkpoints" / "final")
+    mark_failed(folder, "stopped")
+    return folder
+
+
+def assert_same(run, whole):
+    """Weights, log and frames, bit for bit."""
+    first, second = (load_file(each.checkpoint / "model.safetensors") for each in (run, whole))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (run.folder / "metrics.jsonl").read_bytes() == (whole.folder / "metrics.jsonl").read_bytes()
+    for frame in FRAMES:
+        assert getattr(run, frame).equals(getattr(whole, frame))
+    assert run.final == whole.final
+
+
+@pytest.mark.parametrize("step", [0, 5, 10, 15, 25, 30])  # 10 in the second epoch, 30 the last
+def test_resumed_at_a_step_a_run_ends_the_same(whole, step, tmp_path):
+    run = resume(stopped_after(whole, step, tmp_path / "run"), progress=False)
+    assert_same(run, whole)
+    assert run.info["resumed_at"] == [step]
+    assert "replaced" not in run.info
+    assert "error" not in run.info
+    assert run.info["wall_seconds"] > whole.info["wall_seconds"]
+
+
+def test_rows_that_come_out_otherwise_take_the_place_of_the_old_ones(whole, tmp_path):
+    folder = stopped_after(whole, 15, tmp_path / "run")
+    log = folder / "metrics.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    last = json.loads(lines[-1])
+    log.write_text("".join([*lines[:-1], json.dumps(last | {"loss": 99.0}) + "\n"]))
+    run = resume(folder, progress=False)
+    assert_same(run, whole)
+    assert run.info["replaced"] == [last["step"]]
+
+
+def test_a_damaged_checkpoint_is_passed_over(whole, tmp_path):
+    folder = stopped_after(whole, 15, tmp_path / "run")
+    os.truncate(folder / "checkpoints" / "checkpoint-15" / "training.safetensors", 100)
+    (folder / "checkpoints" / ".checkpoint-20.writing").mkdir()
+    with pytest.warns(UserWarning, match="checkpoint-15/training.safetensors is damaged"):
+        run = resume(folder, progress=False)
+    assert run.info["resumed_at"] == [10]
+    assert_same(run, whole)
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_what_can_not_be_resumed_is_refused(whole, tmp_path):
+    with pytest.raises(RunError, match="there is nothing to resume"):
+        resume(whole.folder)
+    with pytest.raises(RunError, match="holds no run"):
+        resume(tmp_path)
+    assert load_run(whole.folder).status == "finished"
+
+
+def test_checkpoints_are_as_sparse_as_their_phase_says(whole, stopping_recipe):
+    """After a prune event and in the frozen phase exactly k; between events of MGPP less, with the masks beside it."""
+    targets = [row["name"] for row in whole.info["targets"]["table"]]
+    zeros, masked = {}, {}
+    for path in checkpoints(whole.folder / "checkpoints"):
+        weights, state = load_file(path / "model.safetensors"), load_file(path / "pruner.safetensors")
+        zeros[step_of(path)] = sum(int((weights[name] == 0).sum()) for name in targets)
+        masked[step_of(path)] = sum(int((~state[f"mask.{name}"]).sum()) for name in targets)
+    count = round(stopping_recipe.schedule(30)(14) * whole.info["targets"]["count"])
+    assert count > 0
+    assert masked == {5: 0, 10: 0, 15: count, 20: count, 25: whole.final["zeros"], 30: whole.final["zeros"]}
+    assert [zeros[step] for step in (15, 25, 30)] == [masked[step] for step in (15, 25, 30)]
+    assert zeros[20] < masked[20]
+
+
+def test_a_checkpoint_loads_as_a_model(whole):
+    model = AutoModelForSequenceClassification.from_pretrained(whole.folder / "checkpoints" / "checkpoint-30")
+    final = load_file(whole.checkpoint / "model.safetensors")
+    assert all(torch.equal(weight, final[name]) for name, weight in model.state_dict().items())
