@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 
 from mgpp.pruning.peers import Peers
-from mgpp.training.sharding import shard_on_cpu
+from mgpp.training.sharding import prepare_sharding
 from mgpp.training.strict import RecipeError
 
 SHARE = "share_of_the_loss"
@@ -26,22 +26,25 @@ class ParallelTrainer(Trainer):
     generators from which the order of the data comes are the same in all processes.
     """
 
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        if self.args.world_size > 1:
+            place = self.args.process_index, self.args.world_size
+            self.data_collator = Rows(self.data_collator, *place, _predicts_next(self.model))
+
     def create_accelerator_and_postprocess(self) -> None:
-        """The Trainer's own accelerator, which shards models on processors without GPU, too."""
+        """The Trainer's own accelerator, which shards on processors, too."""
         super().create_accelerator_and_postprocess()
-        shard_on_cpu(self)
+        prepare_sharding(self)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """All batches, and of each the rows of this process."""
+        """All batches; the collator takes the rows of this process."""
         loader: Any = super().get_train_dataloader()
         if self.args.world_size > 1:
             sampler = loader.batch_sampler
             if not hasattr(sampler, "even_batches"):
                 raise RecipeError("trainer.accelerator_config: batches are shared out by the toolkit; leave it out")
             sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
-            loader.collate_fn = Rows(
-                loader.collate_fn, self.args.process_index, self.args.world_size, _predicts_next(self.model)
-            )
             if loader.worker_init_fn is not None:  # workers draw what those of the first process do
                 loader.worker_init_fn.keywords["rank"] = 0
         return loader

@@ -21,11 +21,29 @@ def is_sharded(model: torch.nn.Module) -> bool:
     return any(hasattr(weight, "to_local") for weight in model.parameters())
 
 
-def shard_on_cpu(trainer: Any) -> None:
-    """Let accelerate shard on processors as it does on GPUs, where it is asked to; it would use DDP without a word."""
-    state, arguments = trainer.accelerator.state, trainer.args
-    if state.distributed_type != DistributedType.MULTI_CPU or not asks_for_shards(arguments):
+def prepare_sharding(trainer: Any) -> None:
+    """Let accelerate shard the model, where it is asked to, as it should.
+
+    On processors it would use DDP without a word. And what it takes for a model's layers may be its embeddings, too,
+    which it then fails to shard twice, as in BERT.
+    """
+    if not asks_for_shards(trainer.args):
         return
+    if trainer.accelerator.state.distributed_type == DistributedType.MULTI_CPU:
+        _shard_on_cpu(trainer)
+    plugin = trainer.accelerator.state.fsdp_plugin
+    plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or layers_of(trainer.model)
+
+
+def layers_of(model: Any) -> list[str]:
+    """The classes of the modules that a model should be sharded by: those that it names, without its embeddings."""
+    embeddings = model.get_input_embeddings()
+    with_embeddings = {type(each).__name__ for each in model.modules() if embeddings in each.modules()}
+    return sorted(set(model._no_split_modules or ()) - with_embeddings)
+
+
+def _shard_on_cpu(trainer: Any) -> None:
+    state, arguments = trainer.accelerator.state, trainer.args
     from torch.distributed.fsdp import CPUOffloadPolicy
 
     plugin = FullyShardedDataParallelPlugin(**arguments.fsdp_plugin_args or {})
