@@ -55,6 +55,16 @@ class Variances:
     slab: float
     spike: float | None = None
 
+    def times(self, factor: float) -> "Variances":
+        """Both variances, times a factor, to six digits.
+
+        Example:
+            >>> Variances(slab=0.1, spike=1e-3).times(10)
+            Variances(slab=1.0, spike=0.01)
+        """
+        spike = None if self.spike is None else float(f"{factor * self.spike:.6g}")
+        return Variances(float(f"{factor * self.slab:.6g}"), spike)
+
     def penalty(self, n: int, begin: int, end: int) -> PenaltySchedule:
         """L2, or the mixture with λ annealed from 0.1 to 1e-5 between two steps."""
         if self.spike is None:
@@ -63,11 +73,27 @@ class Variances:
         return AnnealedPrior(prior, lam=LinearRamp(INITIAL_LAM, LAM, begin_step=begin, end_step=end))
 
 
-# four trials a method and problem, judged by validation loss at n = 1,000 on seeds of their own
+# four trials a method and problem, times the problem's `spread`; judged by validation loss at n = 1,000 on seeds of
+# their own
 TRIALS: dict[str, tuple[Variances, ...]] = {
     "mgpp": tuple(Variances(slab, spike) for slab in (0.01, 0.1) for spike in (1e-4, 1e-3)),
     "l2": tuple(Variances(slab) for slab in (1e-3, 0.01, 0.1, 1.0)),
 }
+
+
+def trials(problem: Problem, method: str) -> list[Variances]:
+    """What is tried for a method on a problem.
+
+    Raises:
+        ValueError: if the method has nothing to tune.
+
+    Example:
+        >>> [trial.slab for trial in trials(PROBLEMS["regression"], "l2")]
+        [0.01, 0.1, 1.0, 10.0]
+    """
+    if method not in TRIALS:
+        raise ValueError(f"method={method!r} has no trials; tune one of {', '.join(TRIALS)}")
+    return [trial.times(problem.spread) for trial in TRIALS[method]]
 
 
 @cache
@@ -211,11 +237,9 @@ def tune(problem: Problem, method: str, out: Path) -> Variances:
     Raises:
         ValueError: if the method has nothing to tune.
     """
-    if method not in TRIALS:
-        raise ValueError(f"method={method!r} has no trials; tune one of {', '.join(TRIALS)}")
     middle = replace(problem, kept=(problem.kept[len(problem.kept) // 2],))
     losses: dict[Variances, float] = {}
-    for number, variances in enumerate(TRIALS[method]):
+    for number, variances in enumerate(trials(problem, method)):
         folder = out / "tuning" / f"{problem.name}-{method}-trial{number}"
         run = simulate(middle, method, variances, folder, n=TUNING_SIZE, seeds=TUNING_SEEDS)
         losses[variances] = run.final["validation_loss"]

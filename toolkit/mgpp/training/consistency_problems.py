@@ -37,6 +37,7 @@ class Problem(ABC):
     Attributes:
         name: in folders and tables.
         least: the importance above which an input counts as selected.
+        spread: what the variances of the priors that are tried are multiplied by, for a truth that varies more.
         inputs: how many there are.
         true: which of them matter, counted from 0.
         sizes: numbers of training examples.
@@ -46,6 +47,7 @@ class Problem(ABC):
 
     name: ClassVar[str]
     least: ClassVar[float]
+    spread: ClassVar[float] = 1.0
     inputs: int
     true: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -178,6 +180,7 @@ class Regression(Variables):
     """
 
     name: ClassVar[str] = "regression"
+    spread: ClassVar[float] = 10.0  # the truth varies by 26, the teacher's by 3
     hidden: tuple[int, ...] = (32, 16)
 
     def mean(self, x: Tensor) -> Tensor:
