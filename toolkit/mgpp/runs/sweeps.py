@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
+from mgpp.runs.faults import writing
 from mgpp.runs.files import write_whole
 from mgpp.runs.locks import FolderLock, is_being_written
 from mgpp.runs.reader import Run, load_run, load_runs, summary
@@ -119,11 +121,14 @@ def load_sweep(folder: str | Path) -> pd.DataFrame:
 
 
 def save_sweep(folder: str | Path, varied: Varied) -> pd.DataFrame:
-    """Write `sweep.csv`, whole or not at all, with the runs of `varied` and those that it has already."""
+    """Write `sweep.csv`, whole or not at all, with the runs of `varied` and, below them, those that it has already."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    frame = sweep_frame(folder, {**_declared(folder), **varied})
-    write_whole(folder / SWEEP_FILE, frame.to_csv(index=False).encode())
+    with writing(folder):
+        (folder / ATTEMPTS_FOLDER).mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ATTEMPTS_FOLDER / ".lock"):  # another sweep may write its own runs into it now
+            earlier = {name: told for name, told in _declared(folder).items() if name not in varied}
+            frame = sweep_frame(folder, {**varied, **earlier})
+            write_whole(folder / SWEEP_FILE, frame.to_csv(index=False).encode())
     return frame
 
 

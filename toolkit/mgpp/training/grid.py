@@ -62,11 +62,12 @@ def _values(key: str, text: str) -> list[Any]:
     try:
         values = yaml.safe_load(f"[{text}]")
     except yaml.YAMLError:
-        values = None
+        values = []
+    if len(values) == 1 and isinstance(values[0], list) and not key.startswith(TAKE_LISTS):
+        values = values[0]
     if not values or text.endswith(","):
         raise RecipeError(f"--grid {key}={text}: there is an empty value, or one that is not YAML; quote it")
-    only = values[0] if len(values) == 1 else None
-    return only if isinstance(only, list) and not key.startswith(TAKE_LISTS) else values
+    return values
 
 
 def base_recipe(recipe: str | Path | Recipe, overrides: Mapping[str, Any]) -> Recipe:

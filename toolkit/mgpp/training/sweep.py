@@ -1,9 +1,9 @@
 """Sweeps: what is to be trained, what is done already, what is tried again, and one frame of it all."""
 
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mgpp.training.differences import differences
 from mgpp.training.grid import Cell, cells_of, repeated
 from mgpp.training.launchers import Job, Launcher, LocalProcesses, WorkerLostError
 from mgpp.training.recipes import Recipe
-from mgpp.training.worker import run_in
+from mgpp.training.worker import has_log, run_in
 
 LOOK_ELSEWHERE = 1.0  # seconds between two looks at runs that other processes train
 
@@ -99,14 +99,9 @@ def unfinished(cells: Sequence[Cell], out: Path) -> list[Cell]:
 def _another_recipe(cell: Cell, run: Run) -> str:
     """Words on what a run's recipe differs in, none where it is the cell's or there is nothing to lose."""
     keys = differences(cell.recipe, run.recipe)
-    if not keys or (run.status in ("failed", "stopped") and _logged_nothing(run)):
+    if not keys or (run.status in ("failed", "stopped") and not has_log(run)):
         return ""
     return f"{run.folder} {run.status} with another recipe: {'; '.join(keys[:3])}"
-
-
-def _logged_nothing(run: Run) -> bool:
-    with warnings.catch_warnings(action="ignore"):  # a last row that was cut off is no news here
-        return run.metrics.empty
 
 
 def train_cells(cells: Sequence[Cell], out: Path, launcher: Launcher, *, retries: int, report: Report) -> None:
@@ -119,6 +114,8 @@ def train_cells(cells: Sequence[Cell], out: Path, launcher: Launcher, *, retries
         retries: how often a cell is tried again after what may pass.
         report: takes the lines.
     """
+    if not cells:
+        return
     look: dict[str, Any] = {"disable": None, "unit": "run", "dynamic_ncols": True}  # no bar where there is no terminal
     with launcher, tqdm(total=len(cells), desc=out.name, **look) as bar:
         _Training(cells, out, launcher, retries, report, bar).run()
@@ -188,8 +185,10 @@ class _Training:
             self.begin([cell])
         else:
             words = error or "the training ended before the run was finished"
-            mark_failed(folder, words, {"recipe": cell.recipe.as_dict()})
-            self.close(load_run(folder))
+            with suppress(OSError):  # a full disk, of which the words tell
+                mark_failed(folder, words, {"recipe": cell.recipe.as_dict()})
+                run = load_run(folder)
+            self.close(run or Run(folder, {"status": "failed", "error": words}))
 
     def tried(self, cell: Cell) -> int:
         """Attempts in this sweep, also those that an engine made by itself."""
@@ -218,6 +217,6 @@ def in_a_line(run: Run) -> str:
         'a: failed, MemoryError: too large'
     """
     if run.status != "finished":
-        return f"{run.name}: failed, {run.info['error']}"
+        return f"{run.name}: failed, {run.info.get('error', 'without a word')}"
     score = run.final.get(run.metric)
     return f"{run.name}: {run.metric} {'NaN' if score is None else f'{score:.4g}'}, {run.info['wall_seconds']:.0f} s"

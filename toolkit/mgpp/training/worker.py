@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,12 +13,14 @@ from typing import Any, TypedDict
 import torch
 
 from mgpp.runs import Run, check_folder, is_being_written, load_run
+from mgpp.runs.faults import StorageError
 from mgpp.runs.sweeps import claim, is_taken, note_attempt
+from mgpp.training.faults import OutOfMemoryError
 from mgpp.training.recipes import Recipe, recipe_from
 from mgpp.training.train import resume, train
 
 # what may be another time otherwise: a file system, a full disk, memory that a neighbour took
-PASSING = (OSError, MemoryError, torch.OutOfMemoryError)
+PASSING = (OSError, StorageError, MemoryError, OutOfMemoryError, torch.OutOfMemoryError)
 
 TrainOne = Callable[[Recipe, Path], None]
 
@@ -53,11 +56,18 @@ def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = No
 
 
 def train_or_resume(recipe: Recipe, folder: Path) -> None:
-    """Go on with the run in `folder` from its last checkpoint; without one, train it from the start."""
-    if any(folder.glob("checkpoints/checkpoint-*")):
+    """Go on with the run in `folder` from its last checkpoint; one that has logged nothing yet begins anew."""
+    run = run_in(folder)
+    if run is not None and has_log(run):
         resume(folder, progress=False)
     else:
-        train(recipe, folder, replace_run=True, progress=False)
+        train(recipe, folder, replace_run=run is not None, progress=False)
+
+
+def has_log(run: Run) -> bool:
+    """Whether there is something to lose: at least one row of metrics."""
+    with warnings.catch_warnings(action="ignore"):  # a last row that was cut off is no news here
+        return not run.metrics.empty
 
 
 def run_in(folder: str | Path) -> Run | None:

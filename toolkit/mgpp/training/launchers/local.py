@@ -16,6 +16,8 @@ from mgpp.runs.sweeps import attempts_folder
 from mgpp.training.launchers.base import Job, LauncherError, Task, Work, WorkerLostError
 from mgpp.training.worker import Outcome
 
+LOG_FILE = "worker.log"
+
 
 class LocalProcesses:
     """Each training in a process of its own on this machine, so that one that crashes ends nothing else.
@@ -68,7 +70,7 @@ class LocalProcesses:
                 self._processes.add(process)
                 if self._stopped:
                     process.kill()
-                return outcome_of(process, recipe)
+                return outcome_of(process, recipe, folder)
         finally:
             self._processes.discard(process)
             self._gpus.put(gpu)
@@ -81,7 +83,7 @@ def _visible_gpus() -> list[str]:
 
 def worker_process(folder: str, gpu: str | None) -> "subprocess.Popen[str]":
     """Start `mgpp.training.worker` for a run; what it writes to standard error is appended to the run's log file."""
-    log = attempts_folder(folder) / "worker.log"
+    log = attempts_folder(folder) / LOG_FILE
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
     with log.open("ab") as errors:
@@ -96,7 +98,7 @@ def worker_process(folder: str, gpu: str | None) -> "subprocess.Popen[str]":
         )
 
 
-def outcome_of(process: "subprocess.Popen[str]", recipe: Mapping[str, Any]) -> Outcome:
+def outcome_of(process: "subprocess.Popen[str]", recipe: Mapping[str, Any], folder: str) -> Outcome:
     """Hand a recipe to a worker's process, and wait for what it answers.
 
     Its standard input stays open meanwhile: by its end the worker sees that nobody waits any more.
@@ -114,5 +116,5 @@ def outcome_of(process: "subprocess.Popen[str]", recipe: Mapping[str, Any]) -> O
     if status < 0:
         raise WorkerLostError(f"killed by signal {-status}; the memory may not suffice")
     if status > 0:
-        raise WorkerLostError(f"exit status {status}")
+        raise WorkerLostError(f"exit status {status}; see {attempts_folder(folder) / LOG_FILE}")
     return json.loads(said.splitlines()[-1])

@@ -13,6 +13,7 @@ from mgpp.training.worker import Outcome, work
 
 RAY_RESOURCES = ("num_cpus", "num_gpus", "memory", "accelerator_type")
 OBJECT_STORE = 100 * 2**20  # bytes: recipes and outcomes are small, everything else goes through files
+STARTS = 3  # of a cluster of one's own, if it is slow
 
 
 class RayCluster:
@@ -75,15 +76,23 @@ class RayCluster:
         if self._ray.is_initialized():
             return self
         address = self._address or os.environ.get("RAY_ADDRESS")
-        own: dict[str, Any] = {"num_cpus": self._cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-        try:
-            self._ray.init(address or "local", logging_level=logging.ERROR, **{} if address else own)
-        except ConnectionError as error:
-            raise LauncherError(f"no Ray cluster answers at {address}: {error}") from None
+        own = {"num_cpus": self._cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+        self._start(address or "local", {} if address else own)
         self._ours = True
         if not address:
             self._check_room()
         return self
+
+    def _start(self, address: str, options: dict[str, Any]) -> None:
+        for attempt in range(1, STARTS + 1):
+            try:
+                self._ray.init(address, logging_level=logging.ERROR, **options)
+                return
+            except ConnectionError as error:
+                raise LauncherError(f"no Ray cluster answers at {address}: {error}") from None
+            except Exception as error:  # of no special kind: a busy machine needs more than the 30 s that Ray waits
+                if attempt == STARTS or "timed out during startup" not in str(error):
+                    raise LauncherError(f"Ray does not start here: {error}") from error
 
     def _check_room(self) -> None:
         """A cluster of one's own does not grow: what has no room would wait for ever."""
