@@ -23,7 +23,7 @@ from pruned_runs import pruned_run
 
 import mgpp
 from mgpp.exporting.packed import PARTS, ExportError, pack_tensors, unpack_tensors
-from mgpp.runs import RunError, RunWriter, load_run, load_runs, summary
+from mgpp.runs import METRICS_COLUMNS, RunError, RunWriter, load_run, load_runs, summary
 from mgpp.training.recipes import load_recipe, parse_override, recipe_from, recipe_names
 from mgpp.training.strict import RecipeError, dotted_keys
 from mgpp.training.train import check_trainer_section
@@ -144,8 +144,11 @@ def read_all(folder: Path) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the last row was cut off
             run = load_run(folder)
+            run.metrics[[name for name in METRICS_COLUMNS if name != "phase"]].astype(float)
             for frame in (run.metrics, run.layers, run.weights, run.trajectories):
                 frame.to_csv()
+                counted = frame.columns.intersection(["step", "sparsity", "value", "left", "count"])
+                frame[counted].astype(float).mean()
             for run in load_runs(folder.parent):
                 _ = (run.name, run.status, run.method, run.sparsity, run.seed, run.metric, run.final, run.checkpoint)
                 f"{run.sparsity} {run.seed}"
@@ -176,7 +179,7 @@ def reads_file(pattern: str):
 
 def reads_rows(rows) -> bool:
     try:
-        text = "\n".join(json.dumps(row) for row in rows)
+        text = "\n".join(json.dumps(row) for row in [*rows, {"step": 20}])
     except ValueError:
         return False
     return reads_file("metrics.jsonl")(text.encode() + b"\n")
@@ -203,6 +206,7 @@ def reads_names(names) -> bool:
         return read_all(folder)
 
 
+ROWS = [{"step": 0, "loss": 0.5, "eval_accuracy": 0.7}, {"step": 10, "lam": None, "phase": "frozen"}]
 COLUMNS = st.dictionaries(
     st.sampled_from(["step", "layer", "kind", "name", "n", "sparsity", "abs_mean", "__index_level_0__"])
     | st.text(max_size=5),
@@ -395,7 +399,7 @@ FUZZED = {
     "run.json, any JSON": (JSON, reads_info),
     "run.json, bytes": (lazily(lambda: damaged(base_file("run.json"))), reads_file("run.json")),
     "run.json, depth": (DEEP.map(str.encode), reads_file("run.json")),
-    "metrics.jsonl, rows": (st.lists(st.dictionaries(KEYS, JSON, max_size=4), max_size=4), reads_rows),
+    "metrics.jsonl, rows": (changed(ROWS), reads_rows),
     "metrics.jsonl, bytes": (lazily(lambda: damaged(base_file("metrics.jsonl"))), reads_file("metrics.jsonl")),
     "part files, bytes": (
         lazily(lambda: damaged(base_file("layers.parquet/*"))),
