@@ -105,7 +105,7 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 
 def write_manifest(folder: Path, **info: Any) -> None:
     """Note size and hash of all files in a folder."""
-    files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir())}
+    files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, **info, "files": files}, indent=1), encoding="utf-8")
 
 
