@@ -12,6 +12,7 @@ from mgpp.training import checkpoints as module
 from mgpp.training.checkpoints import (
     CheckpointError,
     check,
+    check_processes,
     checkpoint_folder,
     checkpoints,
     latest,
@@ -139,6 +140,14 @@ def test_checkpoints_of_other_formats_are_passed_over(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
     with pytest.warns(UserWarning, match="has format 2, this version reads 1"):
         assert latest(tmp_path) is None
+
+
+def test_as_many_processes_go_on_as_stopped(tmp_path):
+    path = make(tmp_path / "checkpoints", 3)
+    check_processes(path, 1)
+    write_manifest(path, step=3, processes=2)
+    with pytest.raises(CheckpointError, match="in 2 processes, and there are 1; go on with 2: torchrun"):
+        check_processes(path, 1)
 
 
 def test_a_manifest_does_not_lead_out_of_its_folder(tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mgpp import RunError, RunWriter, load_run, load_runs
-from mgpp.runs import METRICS_COLUMNS, mark_failed, reader, summary
+from mgpp.runs import METRICS_COLUMNS, RunWarning, mark_failed, reader, summary
 from mgpp.runs.parts import write_part
 
 
@@ -225,3 +225,73 @@ def test_a_file_is_no_folder(tmp_path):
         pass
     with pytest.raises(RunError, match="is not readable"):
         load_run(tmp_path / "run" / "run.json")
+
+
+def test_what_was_logged_stays_when_a_run_is_resumed(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunWriter(tmp_path / "run", {"recipe": {"seed": 7}}) as writer:
+        for step in (0, 10, 20):
+            writer.metrics({"step": step, "loss": step / 7})
+            writer.part("layers", step, rows(step))
+        raise ZeroDivisionError
+    log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with (tmp_path / "run" / "metrics.jsonl").open("ab") as stream:
+        stream.write(b'{"step": 30, "lo')
+    with RunWriter(tmp_path / "run", resume_at=10) as writer:
+        assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
+        assert len(load_run(tmp_path / "run").layers) == 6
+        writer.metrics({"step": 10, "loss": 10 / 7})
+        writer.part("layers", 10, rows(10))
+        assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
+        assert "replaced" not in writer.info
+        writer.part("layers", 20, rows(20).assign(sparsity=0.5))
+        writer.metrics({"step": 20, "loss": 0.5})
+        writer.metrics({"step": 30, "loss": 0.25})
+    run = load_run(tmp_path / "run")
+    assert run.metrics["loss"].tolist() == [0, 10 / 7, 0.5, 0.25]
+    assert run.layers["sparsity"].tolist() == [0.1, 0.2, 0.1, 0.2, 0.5, 0.5]
+    assert (run.status, run.info["replaced"], run.info["resumed_at"], run.seed) == ("finished", [20], [10], 7)
+    assert "error" not in run.info
+    with pytest.raises(RunError, match="there is nothing to resume"):
+        RunWriter(tmp_path / "run", resume_at=30)
+
+
+def test_a_run_that_was_killed_while_its_parts_were_joined_goes_on(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        for step in (0, 10):
+            writer.part("layers", step, rows(step))
+    mark_failed(tmp_path / "run", "killed")  # all is joined, but nothing says that the run is finished
+    with RunWriter(tmp_path / "run", resume_at=10) as writer:
+        writer.part("layers", 10, rows(10))
+        writer.part("layers", 20, rows(20))
+    run = load_run(tmp_path / "run")
+    assert run.layers["step"].tolist() == [0, 0, 10, 10, 20, 20]
+    assert "replaced" not in run.info
+    assert [path.name for path in (tmp_path / "run" / "layers.parquet").iterdir()] == ["00000000-00000020.parquet"]
+
+
+def test_one_damaged_run_does_not_hide_the_others(tmp_path):
+    for name in ("cut", "good", "newer"):
+        with RunWriter(tmp_path / name) as writer:
+            writer.part("layers", 0, rows(0))
+    path = tmp_path / "cut" / "layers.parquet" / "00000000-00000000.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    (tmp_path / "newer" / "run.json").write_text('{"status": "finished", "format": 99}')
+    with pytest.warns(RunWarning) as warned:
+        assert [run.name for run in load_runs(tmp_path)] == ["good"]
+    words = [str(each.message) for each in warned]
+    assert ["its end is missing" in words[0], "upgrade mgpp" in words[1]] == [True, True]
+    with pytest.raises(RunError, match="upgrade mgpp"):
+        load_runs(tmp_path / "newer")
+
+
+def test_a_run_that_is_half_deleted_can_be_replaced(tmp_path, monkeypatch):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+        writer.part("layers", 0, rows(0))
+    monkeypatch.setattr("shutil.rmtree", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        RunWriter(tmp_path / "run", replace=True)
+    monkeypatch.undo()
+    with RunWriter(tmp_path / "run", replace=True):
+        pass
+    assert load_run(tmp_path / "run").layers.empty

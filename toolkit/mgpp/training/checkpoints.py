@@ -98,6 +98,20 @@ def check(checkpoint: Path) -> None:
             raise CheckpointError(f"{path} is {'damaged' if path.is_file() else 'missing'}")
 
 
+def check_processes(checkpoint: Path, count: int) -> None:
+    """Nothing, if a checkpoint was made by as many processes as there are: each has its own share of the data.
+
+    Raises:
+        CheckpointError: with the number that it takes.
+    """
+    made_by = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8")).get("processes", 1)
+    if made_by != count:
+        raise CheckpointError(
+            f"{checkpoint} is of a training in {made_by} processes, and there are {count}; go on with {made_by}: "
+            f"torchrun --nproc-per-node {made_by} -m mgpp train --resume {checkpoint.parents[1]}"
+        )
+
+
 def _fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         return {"bytes": path.stat().st_size, "sha256": file_digest(stream, "sha256").hexdigest()}

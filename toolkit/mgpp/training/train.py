@@ -19,7 +19,7 @@ from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
 from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run, refuse_if_written
-from mgpp.training.checkpoints import latest, remove_leftovers, step_of
+from mgpp.training.checkpoints import check_processes, latest, remove_leftovers, step_of
 from mgpp.training.faults import ending_politely, in_words
 from mgpp.training.loop import fit, training_arguments
 from mgpp.training.made_models import MADE_MODELS, locate
@@ -101,6 +101,8 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
         pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
         info = describe(recipe, task, pruner, model_hash)
         checkpoint = latest(saved) if again else None
+        if checkpoint is not None:
+            check_processes(checkpoint, arguments.world_size)
         begin = step_of(checkpoint) if checkpoint else 0
         with (
             writer_for(folder, info, replace=replace, resume_at=begin if again else None) as writer,
