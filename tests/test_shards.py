@@ -8,11 +8,13 @@ import pytest
 import torch
 from together import together
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mgpp import CubicSparsity, MixtureGaussianPrior, Pruner, magnitude_threshold
+from mgpp import CubicSparsity, MixtureGaussianPrior, Pruner, magnitude_threshold, prunable_weights
 from mgpp.prior.chunks import CHUNK
 from mgpp.prior.penalties import L2
 from mgpp.pruning import observer, threshold
@@ -159,6 +161,44 @@ def _goes_on_anywhere(name, pruner, mesh, rtol):
     assert_same(others[2], others[0], rtol)
 
 
+def _wrapped_models(index):
+    """Every method on a model in DDP, and in FSDP2, trained on a part of the rows each."""
+    for name, method in METHODS.items():
+        results = []
+        for kind in ("one", "ddp", "fsdp"):
+            torch.manual_seed(2)
+            x, model = (
+                torch.randn(40, 6),
+                torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)),
+            )
+            if name == "transfer":
+                with torch.no_grad():
+                    model[0].weight[0] = 0
+            mine = x if kind == "one" else x.chunk(4)[index]
+            model = DistributedDataParallel(model) if kind == "ddp" else model
+            if kind == "fsdp":
+                fully_shard(model, mesh=init_device_mesh("cpu", (4,)))
+            rule = method()
+            schedule = rule.schedule(CubicSparsity(0.2, 0.75, 1, 5))
+            settings = {"penalty": rule.penalty(schedule), "importance": rule.importance(), "sparsity": schedule}
+            targets = prunable_weights(model, include=r"^\d\.weight")
+            pruner = Pruner(targets, **settings, n_train=40, scope=rule.scope, freeze=rule.freeze)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            for step in range(7):
+                optimizer.zero_grad()
+                pruner.begin_step(step)
+                (model(mine) - mine[:, :1]).square().mean().backward()
+                pruner.before_step(step)
+                optimizer.step()
+                pruner.after_step(step)
+            pruner.audit()
+            results.append(whole(pruner))
+        for other in results[1:]:
+            for key, weight in results[0].items():
+                assert torch.equal(other[key] == 0, weight == 0), name
+                torch.testing.assert_close(other[key], weight, rtol=1e-4, atol=1e-6)
+
+
 class Largest(TorchDispatchMode):
     """Remembers the most elements that any new tensor had."""
 
@@ -242,7 +282,7 @@ def _observe(index):
 
 
 def _all(index):
-    for part in (_prune_like_one, _every_method, _stay_small, _fail_alike, _observe):
+    for part in (_prune_like_one, _every_method, _wrapped_models, _stay_small, _fail_alike, _observe):
         part(index)
 
 

@@ -1,6 +1,7 @@
 """Run a function in several processes at once, as torchrun would: with gloo on the CPU, one thread each."""
 
 import datetime
+import os
 import tempfile
 from pathlib import Path
 
@@ -17,12 +18,15 @@ def together(count, function, *args):
 
 def _in_process(index, count, meeting, function, args):
     torch.set_num_threads(1)
+    mp.current_process().name = "MainProcess"  # as it is under torchrun; a collator of transformers asks for it
+    os.environ |= {"RANK": str(index), "LOCAL_RANK": str(index), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "HF_HUB_OFFLINE": "1"}
     dist.init_process_group(
         "gloo",
         init_method=f"file://{meeting}",
         rank=index,
         world_size=count,
-        timeout=datetime.timedelta(seconds=20),
+        timeout=datetime.timedelta(seconds=60),
     )
     function(index, *args)
     dist.barrier()

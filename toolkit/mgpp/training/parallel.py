@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 
 from mgpp.pruning.peers import Peers
-from mgpp.training.sharding import prepare_sharding
+from mgpp.training.sharding import environment_kept, prepare_sharding
 from mgpp.training.strict import RecipeError
 
 SHARE = "share_of_the_loss"
@@ -34,7 +34,8 @@ class ParallelTrainer(Trainer):
 
     def create_accelerator_and_postprocess(self) -> None:
         """The Trainer's own accelerator, which shards on processors, too."""
-        super().create_accelerator_and_postprocess()
+        with environment_kept():
+            super().create_accelerator_and_postprocess()
         prepare_sharding(self)
 
     def get_train_dataloader(self) -> DataLoader[Any]:

@@ -1,5 +1,8 @@
 """Models sharded by FSDP2: on processors, too; whole again where they are saved."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +10,9 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from mgpp.training.checkpoints import whole_folder
+from mgpp.training.checkpoints import weights_of, whole_folder
 from mgpp.training.processes import asks_for_shards, is_main
+from mgpp.training.strict import RecipeError
 
 
 def is_sharded(model: torch.nn.Module) -> bool:
@@ -26,13 +30,46 @@ def prepare_sharding(trainer: Any) -> None:
 
     On processors it would use DDP without a word. And what it takes for a model's layers may be its embeddings, too,
     which it then fails to shard twice, as in BERT.
+
+    Raises:
+        RecipeError: if the model shares other parameters between its parts than its embeddings.
     """
     if not asks_for_shards(trainer.args):
         return
+    _check_ties(trainer.model)
     if trainer.accelerator.state.distributed_type == DistributedType.MULTI_CPU:
         _shard_on_cpu(trainer)
     plugin = trainer.accelerator.state.fsdp_plugin
     plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or layers_of(trainer.model)
+
+
+def _check_ties(model: Any) -> None:
+    names: dict[int, str] = {}
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        first = names.setdefault(id(weight), name)
+        if first != name and weight is not getattr(model.get_input_embeddings(), "weight", None):
+            raise RecipeError(
+                f"{first} and {name} are one parameter, which FSDP2 can't keep in two of its groups; train with DDP, "
+                "without trainer.fsdp"
+            )
+
+
+@contextmanager
+def environment_kept() -> Iterator[None]:
+    """Undo what accelerate does to the environment, where a later training would take it for a wish of the user.
+
+    Example:
+        >>> with environment_kept():
+        ...     os.environ["ACCELERATE_USE_FSDP"] = "true"
+        >>> "ACCELERATE_USE_FSDP" in os.environ
+        False
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
 
 
 def layers_of(model: Any) -> list[str]:
@@ -73,7 +110,9 @@ def save_final(model: Any, tokenizer: Any, target: Path) -> None:
 
 
 def _gathered(model: torch.nn.Module) -> dict[str, Any]:
-    """The whole state in the memory of the main process, nothing in that of the others."""
+    """The whole state in the memory of the main process, nothing in that of the others; a tied weight once."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    names = weights_of(model)
+    whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return {name: tensor for name, tensor in whole.items() if name in names}

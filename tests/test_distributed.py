@@ -1,0 +1,322 @@
+"""Trainings of several processes end like those of one: DDP and FSDP2, with gloo on the CPU."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from small_models import small_bert, small_gpt2
+from together import together
+
+from mgpp.runs import load_run
+from mgpp.training import loop
+from mgpp.training.parallel import Rows, count_items
+from mgpp.training.processes import check_launch
+from mgpp.training.recipes import recipe_from
+from mgpp.training.sharding import layers_of
+from mgpp.training.strict import RecipeError
+from mgpp.training.train import resume, train
+from mgpp.training.trainer import PruningTrainer
+
+STEPS = 9  # of 6 an epoch, the last of which has 5 rows in place of 8
+FSDP2 = {"trainer": {"fsdp": True, "fsdp_config": {"fsdp_version": 2}}}
+
+
+def make_data(folder):
+    """45 sentences of different lengths with a label, as of GLUE's SST-2; and lines of text."""
+    words = [
+        "a",
+        "quick",
+        "brown",
+        "fox",
+        "likes",
+        "the",
+        "lazy",
+        "dog",
+        "in",
+        "Paris",
+        "and",
+        "a",
+        "man",
+        "plays",
+        "it",
+        "again",
+    ]
+    rows = [{"sentence": " ".join(words[: 2 + i % 13]), "label": (i * 7 + i // 5) % 2, "idx": i} for i in range(45)]
+    for split, some in (("train", rows), ("validation", rows[:8])):
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, some)), encoding="utf-8")
+        texts = folder / "texts"
+        texts.mkdir(exist_ok=True)
+        (texts / f"{split}.txt").write_text("\n".join(row["sentence"] for row in some * 2), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with data, small models without dropout, and the runs of one process."""
+    folder = tmp_path_factory.mktemp("distributed")
+    quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    small_bert(folder / "bert", **quiet)
+    small_bert(folder / "odd-bert", **quiet, intermediate_size=37, hidden_size=30)
+    small_gpt2(folder / "gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    make_data(folder)
+    for name, recipe in recipes(folder).items():
+        train(recipe, folder / "one" / name, progress=False)
+    return folder
+
+
+def recipe_of(folder, **more):
+    settings = {"task": "glue-sst2", "model": str(folder / "bert"), "data": str(folder), "batch_size": 8}
+    settings |= {"max_steps": STEPS, "max_length": 16, "precision": "fp32", "threads": 1}
+    settings["sparsity"] = {"final": 0.8, "warmup": 2, "frozen": 2, "interval": 2, "initial": 0.2}
+    settings["log"] = {"every": 1, "histograms_every": 3, "evaluate_every": 4, "trajectories": 30}
+    return recipe_from(settings | more)
+
+
+def recipes(folder):
+    """What several processes are compared in: the usual, odd shapes with accumulated batches, masks drawn at random."""
+    texts = {"data": str(folder / "texts"), "max_length": 12}
+    odd = {"model": str(folder / "odd-bert"), "trainer": {"gradient_accumulation_steps": 2}}
+    return {
+        "usual": recipe_of(folder),
+        "odd": recipe_of(folder, **odd, method="l2", max_steps=6, l2={"strength": 0.01}),
+        "mlm": recipe_of(folder, **texts, task="mlm", max_steps=6, method="gmp"),
+        "clm": recipe_of(folder, **texts, task="clm", max_steps=6, model=str(folder / "gpt2")),
+        "l0": recipe_of(folder, method="l0", max_steps=6),
+    }
+
+
+def sharded(recipe):
+    return recipe_from(recipe.as_dict(), trainer=recipe.trainer | FSDP2["trainer"])
+
+
+def weights_of(folder):
+    return load_file(folder / "checkpoints" / "final" / "model.safetensors")
+
+
+def assert_same_run(run, expected, rtol=1e-4):
+    """The weights' zeros and the log are the same, what is computed in floats up to rounding."""
+    ours, theirs = weights_of(run.folder), weights_of(expected.folder)
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        if weight.ndim == 2:  # of a key's bias the gradient is 0 but for rounding, which Adam blows up
+            assert torch.equal(ours[name] == 0, weight == 0), name
+            torch.testing.assert_close(ours[name], weight, rtol=rtol, atol=1e-5, msg=name)
+    for frame in ("metrics", "layers"):
+        got, wanted = getattr(run, frame), getattr(expected, frame)
+        assert got.columns.tolist() == wanted.columns.tolist()
+        for column in wanted.columns:
+            if wanted[column].dtype.kind != "f":
+                assert got[column].equals(wanted[column]), column
+            else:
+                assert got[column].to_numpy() == pytest.approx(
+                    wanted[column].to_numpy(), rel=rtol, abs=1e-6, nan_ok=True
+                ), column
+    assert run.weights.groupby("step")["count"].sum().equals(expected.weights.groupby("step")["count"].sum())
+    assert run.trajectories["value"].to_numpy() == pytest.approx(expected.trajectories["value"].to_numpy(), abs=1e-5)
+    assert run.final == pytest.approx(expected.final, rel=1e-3)
+    assert run.info["examples"] == expected.info["examples"]
+
+
+def _as_one(index, folder, names):
+    timing = {}
+    for name in names:
+        recipe = recipes(folder)[name]
+        for kind, asked in (("ddp", recipe), ("fsdp", sharded(recipe))):
+            if (kind, name) == ("fsdp", "mlm"):
+                with pytest.raises(RecipeError, match="are one parameter, which FSDP2 can't keep"):
+                    train(asked, folder / "refused", progress=False)
+                continue
+            begun = time.monotonic()
+            target = folder / f"{kind}-{dist.get_world_size()}" / name
+            with Spy() as spy:
+                train(asked, target, progress=False)
+            assert spy.sharded == {kind == "fsdp"}
+            timing[f"{kind} {name}"] = round(time.monotonic() - begun, 1)
+    if index == 0:
+        print(timing)
+
+
+class Spy:
+    """Sees whether the Pruner of a training works on shards."""
+
+    def __enter__(self):
+        self.sharded, self.fit = set(), loop.PruningCallback.on_step_begin
+
+        def look(callback, *args, **kwargs):
+            self.sharded.add(hasattr(next(iter(callback.pruner.weights.values())), "to_local"))
+            self.fit(callback, *args, **kwargs)
+
+        loop.PruningCallback.on_step_begin = look
+        return self
+
+    def __exit__(self, *error):
+        loop.PruningCallback.on_step_begin = self.fit
+
+
+@pytest.mark.parametrize(("count", "names"), [(2, ["usual", "odd", "mlm", "clm", "l0"]), (4, ["usual", "odd"])])
+def test_several_processes_train_like_one(place, count, names):
+    together(count, _as_one, place, names)
+    for kind in ("ddp", "fsdp"):
+        for name in names:
+            if (kind, name) == ("fsdp", "mlm"):
+                continue
+            assert_same_run(load_run(place / f"{kind}-{count}" / name), load_run(place / "one" / name))
+
+
+def _mixed(index, folder):
+    """Half precision and weights that wait in the main memory; nobody's draws are anybody else's; errors on all."""
+    offload = {"fsdp": True, "fsdp_config": {"fsdp_version": 2, "cpu_offload": True}}
+    recipe = recipe_of(folder, max_steps=6, precision="bf16", trainer=offload, epochs=1.0)
+    run = train(recipe, folder / "mixed", progress=False)
+    assert run.final["zeros"] == round(0.8 * run.info["targets"]["count"])
+    pairs = {"max_steps": 6, "save_every": 2, "save_model": False}
+    with pytest.raises(RecipeError, match="save_every=2: a sharded training can't be resumed yet"):
+        train(sharded(recipe_of(folder, **pairs)), folder / "refused", progress=False)
+    with pytest.raises(RecipeError, match="batch_size=7 is the batch of all 2 processes together"):
+        train(recipe_of(folder, batch_size=7), folder / "refused", progress=False)
+    _stop_and_go_on(index, folder, recipe_of(folder, **pairs, method="platon"))
+    broken = recipe_of(folder, optimizer={"learning_rate": 1e30}, save_model=False)
+    with pytest.raises(RuntimeError, match="the log is kept"):
+        train(broken, folder / "broken", progress=False)
+
+
+def _stop_and_go_on(index, folder, recipe):
+    """A run of two processes that ends in its middle and goes on is the run that was never stopped."""
+    whole = train(recipe, folder / "never-stopped", progress=False)
+    real, calls = PruningTrainer.training_step, []
+
+    def stop(trainer, *args, **kwargs):
+        calls.append(0)
+        if len(calls) == 4:
+            raise RuntimeError("stopped on purpose")
+        return real(trainer, *args, **kwargs)
+
+    PruningTrainer.training_step = stop
+    with pytest.raises(RuntimeError, match="on purpose"):
+        train(recipe, folder / "stopped", progress=False)
+    PruningTrainer.training_step = real
+    dist.barrier()
+    again = resume(folder / "stopped", progress=False)
+    columns = ["step", "loss", "sparsity", "pruning_threshold"]
+    assert again.metrics[columns].equals(whole.metrics[columns])
+    assert again.final == whole.final
+
+
+def test_precision_memory_resuming_and_refusals(place):
+    together(2, _mixed, place)
+    assert load_run(place / "broken").status == "failed"
+    assert not (place / "refused").exists()
+
+
+def launch(place, out, *more, count=2):
+    """`torchrun` as a user types it."""
+    settings = {"model": place / "bert", "data": place, "task": "glue-sst2", "precision": "fp32", "max_length": 16}
+    settings |= {"threads": 1, "sparsity.warmup": 2, "sparsity.frozen": 2, "log.every": 1, "batch_size": 8}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "0"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "mgpp", "train", "reviews-quick"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [*command, *words, "--out", str(out), "--quiet", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def test_a_process_that_dies_ends_the_training_and_the_log_stays(place):
+    """From torchrun to the end: the others are not left waiting, and what was logged can be read."""
+    training = launch(place, place / "dies", "--set", "max_steps=100000")
+    try:
+        deadline = time.monotonic() + 150
+        while not (place / "dies" / "metrics.jsonl").exists() or len(load_run(place / "dies").metrics) < 3:
+            assert training.poll() is None, training.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        workers = [int(pid) for pid in _children(training.pid)]
+        assert len(workers) == 2
+        os.kill(workers[1], signal.SIGKILL)
+        output, _ = training.communicate(timeout=90)
+    finally:
+        training.kill()
+    assert training.returncode != 0
+    assert "Signal 9 (SIGKILL)" in output
+    assert not any(_alive(worker) for worker in workers)
+    run = load_run(place / "dies")
+    assert run.status != "finished"
+    assert len(run.metrics) >= 3
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
+        return stream.read().split()
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "trainer", "words"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, {}, "DeepSpeed keeps the weights"),
+        ({"PARALLELISM_CONFIG_TP_SIZE": "2"}, {}, "tensor parallel matrices"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, {}, "start them: torchrun"),
+    ],
+)
+def test_engines_that_do_not_fit_are_refused(place, monkeypatch, environment, trainer, words):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    recipe = recipe_of(place, trainer=trainer)
+    with pytest.raises(RecipeError, match=words):
+        loop.training_arguments(recipe, place, 5)
+
+
+class Launch:
+    """What `check_launch` looks at, of a machine that is not here."""
+
+    n_gpu, world_size, deepspeed, fsdp, fsdp_plugin_args = 0, 2, None, None, None
+    train_sampling_strategy = "group_by_length"
+
+
+def test_what_several_processes_may_not_be(place):
+    recipe = recipe_of(place)
+    check_launch(Launch(), recipe)
+    for settings, words in (
+        ({"n_gpu": 3}, "one process sees 3 GPUs; .* --nproc-per-node 3"),
+        ({"world_size": 3}, "a multiple of 3, such as 6 or 9"),
+        ({"fsdp": True, "fsdp_plugin_args": {"fsdp_version": 1}}, "FSDP1 flattens"),
+        ({"train_sampling_strategy": "batch_rebalance"}, "batch_rebalance"),
+    ):
+        launch = Launch()
+        vars(launch).update(settings)
+        with pytest.raises(RecipeError, match=words):
+            check_launch(launch, recipe)
+
+
+def test_the_rows_of_all_processes_are_the_batch():
+    rows = [{"labels": torch.tensor([1, -100, 3 if i else -100])} for i in range(5)]
+    shares = [Rows(torch.utils.data.default_collate, i, 3)(list(rows)) for i in range(3)]
+    assert [len(share["labels"]) for share in shares] == [2, 2, 1]
+    assert sum(share["share_of_the_loss"] for share in shares) == pytest.approx(3)
+    assert shares[0]["share_of_the_loss"] == pytest.approx(3 * 3 / 9)
+    single = [Rows(torch.utils.data.default_collate, i, 3)(list(rows[:2])) for i in range(3)]
+    assert single[2]["share_of_the_loss"] == 0
+    assert len(single[2]["labels"]) == 2  # a mean over nothing would be NaN
+    assert count_items({"labels": torch.tensor([[1, -100, 3]])}, 1, next_token=True).tolist() == [1]
+    assert count_items({"start_positions": torch.ones(2)}, 2).tolist() == [1, 1]
+
+
+def test_embeddings_are_no_layers(tiny_bert):
+    assert layers_of(tiny_bert) == ["BertLayer"]
