@@ -15,13 +15,14 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fuzzing import FUZZED
 from hypothesis import HealthCheck, given, settings
 
 from mgpp.training.provenance import provenance
+
+ROOT = Path(__file__).parents[2]
 
 
 def try_many(what: str, examples: int) -> dict:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -256,12 +257,15 @@ def read_masks(folder: str | Path) -> dict[str, Tensor]:
         folder: with the model's safetensors files, in one or several parts.
 
     Raises:
-        ValueError: if there is no such file, or no matrix in it holds a zero.
+        ValueError: if there is no such file, or it is damaged, or no matrix in it holds a zero.
     """
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise ValueError(f"transfer.mask={str(folder)!r} holds no safetensors file; give the folder of a pruned model")
-    matrices = {name: tensor for file in files for name, tensor in load_file(file).items() if tensor.ndim == 2}
+    try:
+        matrices = {name: tensor for file in files for name, tensor in load_file(file).items() if tensor.ndim == 2}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"transfer.mask={str(folder)!r} can't be read: {error}") from None
     masks = {name: matrix != 0 for name, matrix in matrices.items() if bool((matrix == 0).any())}
     if not masks:
         raise ValueError(f"transfer.mask={str(folder)!r}: no matrix holds a zero; give the folder of a pruned model")

@@ -1,0 +1,379 @@
+"""What a stranger made is read, or refused, but never executed, and never leads out of its folder."""
+
+import ast
+import json
+import os
+import pickle
+import shutil
+import warnings
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner
+from fuzzing import base_run, read_all
+from safetensors import SafetensorError
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import mgpp
+from mgpp.cli import main
+from mgpp.exporting.packed import ExportError
+from mgpp.pruning.importance import read_masks
+from mgpp.runs import RunError, RunWriter, load_run, mark_failed
+from mgpp.training.checkpoints import CheckpointError
+from mgpp.training.plain_yaml import LONGEST
+from mgpp.training.reach import safely
+from mgpp.training.recipes import parse_override
+from mgpp.training.strict import RecipeError
+from mgpp.training.train import resume, train
+
+TOOLKIT = Path(mgpp.__file__).parent
+REFUSALS = (RunError, ExportError, RecipeError, CheckpointError, SafetensorError, ValueError, OSError, KeyError)
+
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return (Path.touch, (Path(self.marker),))
+
+
+@pytest.fixture
+def marker(tmp_path):
+    return tmp_path / "i-was-executed"
+
+
+@pytest.fixture
+def evil(marker):
+    """Bytes that execute code in who unpickles them; tried first."""
+    content = pickle.dumps(Evil(marker))
+    pickle.loads(content)
+    assert marker.exists()
+    marker.unlink()
+    return content
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A finished run with frames and a pruned model, to spoil."""
+    folder = Path(shutil.copytree(base_run() / "run", tmp_path / "runs" / "run"))
+    for name in ("metrics.jsonl", "layers.parquet", "weights.parquet", "trajectories.parquet"):
+        source, target = base_run() / "log" / name, folder / name
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    return folder
+
+
+def use_everything(folder: Path) -> int:
+    """Call every reader on a run; how many of them could use it."""
+    final, out = folder / "checkpoints" / "final", folder.parents[1]
+    readers = [
+        lambda: read_all(folder),
+        lambda: mgpp.export(folder, out / "plain"),
+        lambda: mgpp.unpack(mgpp.export(folder, out / "packed", format="packed"), out / "unpacked"),
+        lambda: mgpp.load_packed(out / "packed"),
+        lambda: read_masks(final),
+        lambda: AutoModelForSequenceClassification.from_pretrained(final, **safely(str(final))),
+        lambda: AutoTokenizer.from_pretrained(final, trust_remote_code=False),
+        lambda: resume(folder, progress=False),
+        lambda: mgpp.plot_metric([load_run(folder)], "loss"),
+        lambda: mgpp.plot_thresholds([load_run(folder)]),
+    ]
+    used = 0
+    for reader in readers:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                reader()
+                used += 1
+            except (*REFUSALS, AttributeError, TypeError):  # of transformers and of plots; nothing was executed
+                pass
+    for words in (
+        ["runs", str(folder.parent)],
+        ["figures", "--runs", str(folder.parent), "--out", str(out / "figures")],
+    ):
+        used += CliRunner().invoke(main, words).exit_code == 0
+    return used
+
+
+PICKLED_BY_OTHERS = [
+    "optimizer.pt",
+    "scheduler.pt",
+    "scaler.pt",
+    "rng_state.pth",
+    "training_args.bin",
+    "pytorch_model.bin",
+]
+
+
+def test_pickles_beside_what_is_read_are_not_touched(run_folder, evil, marker):
+    for place in ("", "checkpoints", "checkpoints/final", "checkpoints/checkpoint-10"):
+        (run_folder / place).mkdir(exist_ok=True)
+        for name in PICKLED_BY_OTHERS:
+            (run_folder / place / name).write_bytes(evil)
+    assert use_everything(run_folder) >= 6
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("run.json", "metrics.jsonl", "layers.parquet/*", "weights.parquet/*", "trajectories.parquet/*"),
+        *("checkpoints/final/config.json", "checkpoints/final/model.safetensors"),
+    ],
+)
+def test_pickles_in_place_of_what_is_read_are_refused(run_folder, evil, marker, name):
+    for file in list(run_folder.glob(name)):
+        file.write_bytes(evil)
+    use_everything(run_folder)
+    assert not marker.exists()
+
+
+def test_a_parquet_file_can_not_bring_a_type_of_its_own(run_folder, evil, marker):
+    names = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": evil}
+    table = pa.table([pa.array([0, 1])], schema=pa.schema([pa.field("step", pa.int64(), metadata=names)]))
+    pq.write_table(table, next((run_folder / "layers.parquet").iterdir()))
+    use_everything(run_folder)
+    assert not marker.exists()
+
+
+def test_a_checkpoint_with_pickles_is_resumed_without_them(tiny_recipe, tmp_path, evil, marker):
+    recipe = type(tiny_recipe)(**{**vars(tiny_recipe), "max_steps": 12, "save_every": 5})
+    run = train(recipe, tmp_path / "run", progress=False)
+    whole = (run.checkpoint / "model.safetensors").read_bytes()
+    mark_failed(run.folder, "stopped")
+    checkpoints = sorted(run.folder.glob("checkpoints/checkpoint-*"))
+    assert checkpoints
+    for folder in checkpoints:
+        for name in [*PICKLED_BY_OTHERS, "rng_state_0.pth"]:
+            (folder / name).write_bytes(evil)
+    assert (resume(run.folder, progress=False).checkpoint / "model.safetensors").read_bytes() == whole
+    mark_failed(run.folder, "stopped")
+    for folder in run.folder.glob("checkpoints/checkpoint-*"):
+        for file in folder.iterdir():
+            file.write_bytes(evil)
+    with pytest.warns(UserWarning, match="passed over"):
+        assert resume(run.folder, progress=False).status == "finished"
+    assert not marker.exists()
+
+
+def test_a_models_own_code_is_not_run(tiny_recipe, tmp_path, evil, marker):
+    folder = Path(shutil.copytree(tiny_recipe.model, tmp_path / "model"))
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(evil)
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil: pass\n")
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = json.loads((folder / name).read_text())
+        classes = dict.fromkeys(("AutoConfig", "AutoModelForSequenceClassification"), "evil.Evil")
+        settings |= {"auto_map": classes | {"AutoTokenizer": ["evil.Evil", None]}, "transformers_weights": None}
+        (folder / name).write_text(json.dumps(settings))
+    with pytest.raises((OSError, ValueError, RuntimeError)):
+        train(mgpp.load_recipe("reviews-quick", model=str(folder)), tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match="holds no safetensors file"):
+        read_masks(folder)
+    assert not marker.exists()
+
+
+def test_the_toolkit_calls_nothing_that_executes_what_it_reads():
+    forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+    for file in sorted(TOOLKIT.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            assert not forbidden & {name.split(".")[0] for name in names}, f"{file}: {names}"
+            if not isinstance(node, ast.Call):
+                continue
+            call = ast.unparse(node.func)
+            assert call not in {"eval", "exec", "torch.load", "np.load", "pd.read_pickle", "yaml.unsafe_load"}, file
+            for keyword in node.keywords:
+                says_yes = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+                assert not (keyword.arg in ("trust_remote_code", "allow_pickle", "shell") and says_yes), file
+            if call.endswith("from_pretrained"):
+                text = ast.unparse(node)
+                assert "trust_remote_code=False" in text or "safely(" in text, f"{file}: {text}"
+
+
+# paths
+
+
+def spoil(folder: Path, name: str, outside: Path) -> None:
+    """Put a link that leads out in the place of a part of a run."""
+    part = folder / name
+    if part.is_dir():
+        shutil.rmtree(part)
+    part.unlink(missing_ok=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.symlink_to(outside)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "run.json",
+            "metrics.jsonl",
+            ".run.json.tmp",
+            ".lock",
+            "layers.parquet",
+            "layers.parquet/00000009-00000009.parquet",
+        ),
+        *("checkpoints", "checkpoints/final", "checkpoints/final/tokenizer.json", "checkpoints/.final.writing"),
+    ],
+)
+def test_links_that_lead_out_of_a_run_are_refused(run_folder, tmp_path, name):
+    outside = tmp_path / "secret"
+    outside.write_text("password")
+    spoil(run_folder, name, outside)
+    with pytest.raises(RunError, match="is a link that leads out of the folder"):
+        load_run(run_folder)
+    for attempt in (lambda: mgpp.export(run_folder, tmp_path / "out"), lambda: resume(run_folder)):
+        with pytest.raises(RunError):
+            attempt()
+    assert outside.read_text() == "password"
+
+
+def test_links_inside_and_a_run_behind_a_link_are_fine(run_folder, tmp_path):
+    (run_folder / "checkpoints" / "last").symlink_to("final")
+    (tmp_path / "elsewhere").symlink_to(run_folder)
+    assert load_run(tmp_path / "elsewhere").status == "finished"
+    assert not load_run(run_folder).layers.empty
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_does_not_keep_the_reader_waiting(run_folder):
+    (run_folder / "metrics.jsonl").unlink()
+    os.mkfifo(run_folder / "metrics.jsonl")
+    with pytest.raises(RunError, match="neither a file nor a folder"):
+        load_run(run_folder)
+
+
+def test_replacing_a_run_deletes_no_more_than_the_run(run_folder, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    spoil(run_folder, "checkpoints", tmp_path / "thesis")
+    spoil(run_folder, ".writer.json.tmp", tmp_path / "thesis" / "chapter.tex")
+    spoil(run_folder, ".run.json.tmp", tmp_path / "thesis" / "chapter.tex")
+    with RunWriter(run_folder, {"method": "new"}, replace=True):
+        pass
+    assert load_run(run_folder).info["method"] == "new"
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
+
+
+def test_a_checkpoint_can_not_name_files_elsewhere(run_folder, tmp_path):
+    final = run_folder / "checkpoints" / "final"
+    shutil.move(final / "model.safetensors", tmp_path / "model.safetensors")
+    index = {"weight_map": {"a": "../../../../model.safetensors"}}
+    (final / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ExportError, match="no safetensors file beside it"):
+        mgpp.export(run_folder, tmp_path / "out")
+    packed = shutil.copytree(mgpp.export(base_run() / "run", tmp_path / "a", format="packed"), tmp_path / "b")
+    record = json.loads((packed / "mgpp.json").read_text())
+    record["files"] = {"../a/model.packed.safetensors": record["files"]["model.packed.safetensors"]}
+    (packed / "mgpp.json").write_text(json.dumps(record))
+    with pytest.raises(ExportError, match="no file beside it"):
+        mgpp.load_packed(packed)
+
+
+@pytest.mark.parametrize(
+    "name", ["../up", "/etc/cron.d/x", "a/b", "..", ".hidden", "a\\b", "", "a\nb", "x" * 101, "a\0b"]
+)
+def test_a_recipe_can_not_choose_a_folder_elsewhere(name):
+    with pytest.raises(RecipeError, match="name=.*must be text that a folder can be called"):
+        mgpp.load_recipe("reviews", name=name)
+
+
+# recipes
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: !!python/object/apply:os.system [touch x]", "tag"),
+        ("!!python/name:os.system", "tag"),
+        ("seed: !evil 3", "tag"),
+        ("name: !!binary aGk=", "refused"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "aliases are refused"),
+        ("a: " + "[" * 60 + "]" * 60, "nested more than 20 deep"),
+        ("seed: 1\nseed: 2", "a key stands there twice: seed"),
+        ("seed: \0", "special characters are not allowed"),
+        ("seed: " + "9" * 5000, "integer string conversion"),
+        ("seed: 0x" + "f" * 5000, "seed=a int that is too long to show must be a whole number"),
+        ("seed: 4294967296", "must be below"),
+        ("epochs: 1e400", "epochs=inf must be above 0 and finite"),
+        ("epochs: .nan", "epochs=nan must be a number"),
+        ("epochs: yes", "epochs=True must be a number"),
+        ("seed: '3'", "seed='3' must be a whole number"),
+        ("1: 2", "1=2: there is no such key"),
+        ("? [a]\n: 1", "unhashable"),
+        ("#" * (LONGEST + 1), "at most 65,536"),
+        ("trainer: {1: 2}", "trainer.1 is no argument"),
+    ],
+)
+def test_yaml_is_plain_data(tmp_path, text, words):
+    (tmp_path / "strange.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=words):
+        mgpp.load_recipe(tmp_path / "strange.yaml")
+
+
+def test_files_that_are_no_text(tmp_path):
+    (tmp_path / "strange.yaml").write_bytes(b"seed: \xff\xfe")
+    with pytest.raises(RecipeError, match=r"strange.yaml.* can't be read: .*utf-8"):
+        mgpp.load_recipe(tmp_path / "strange.yaml")
+    with pytest.raises(RecipeError, match="File name too long"):
+        mgpp.load_recipe("x" * 5000)
+    with pytest.raises(RecipeError, match="is no file and no recipe"):
+        mgpp.load_recipe(tmp_path)
+
+
+def test_an_override_is_plain_data_too():
+    for text in ("seed=!!python/object/apply:os.system [x]", "a=&a [*a]", "a=" + "[" * 99):
+        with pytest.raises(RecipeError, match=r"--set .* quote the value if it is text"):
+            parse_override(text)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("push_to_hub", True, "uploads nothing"),
+        ("hub_model_id", "me/x", "uploads nothing"),
+        ("hub_token", "hf_secret", "uploads nothing"),
+        ("report_to", "wandb", "sends nothing"),
+        ("report_to", ["none", "all"], "sends nothing"),
+        ("trackio_space_id", "x", "sends nothing"),
+        ("output_dir", "/tmp", "use --out"),
+        ("resume_from_checkpoint", "/tmp/x", "--resume DIR"),
+        ("accelerator_config", "/etc/passwd", "write the settings of that file out"),
+        ("fsdp_config", "/etc/passwd", "write the settings of that file out"),
+        ("deepspeed", "/etc/passwd", "refused"),
+    ],
+)
+def test_a_recipe_does_nothing_behind_ones_back(setting, value, reason):
+    with pytest.raises(RecipeError, match=f"trainer.{setting}.*{reason}") as error:
+        mgpp.load_recipe("reviews", **{f"trainer.{setting}": value})
+    assert "hf_secret" not in str(error.value)
+    assert mgpp.load_recipe("reviews", **{"trainer.report_to": "none"}).trainer == {"report_to": "none"}
+
+
+def test_every_argument_of_the_trainer_that_uploads_is_refused():
+    from dataclasses import fields
+
+    from transformers import TrainingArguments
+
+    reaching = [
+        f.name for f in fields(TrainingArguments) if any(word in f.name for word in ("hub", "trackio", "token_id"))
+    ]
+    assert len(reaching) >= 8
+    for name in reaching:
+        with pytest.raises(RecipeError, match=f"trainer.{name} is refused"):
+            mgpp.load_recipe("reviews", **{f"trainer.{name}": "x"})
+
+
+def test_unpickling_is_what_torch_would_do_here(evil, marker, tmp_path):
+    """The danger is real: a torch.load that trusts the file executes it."""
+    torch.save(Evil(marker), tmp_path / "optimizer.pt")
+    torch.load(tmp_path / "optimizer.pt", weights_only=False)
+    assert marker.exists()
