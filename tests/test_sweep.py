@@ -397,7 +397,7 @@ def test_real_trainings_in_processes_and_what_failed_at_the_end(options, tmp_pat
 
 
 def test_a_sweep_that_is_killed_stops_its_workers_and_goes_on_from_their_checkpoints(options, tmp_path):
-    settings = short_training(tmp_path, max_steps=300, save_every=20)
+    settings = short_training(tmp_path, max_steps=120, save_every=20)
     options |= {"overrides": settings, "grid": {}, "seeds": [0], "report": print}
     folder = options["out"] / "reviews-quick-seed0"
     driver = multiprocessing.get_context("fork").Process(target=sweep, args=("reviews-quick",), kwargs=options)
@@ -411,5 +411,5 @@ def test_a_sweep_that_is_killed_stops_its_workers_and_goes_on_from_their_checkpo
     run = load_run(folder)
     assert run.status == "finished"
     assert run.info["resumed_at"][-1] >= 20
-    assert run.metrics["step"].tolist() == list(range(300))
+    assert run.metrics["step"].tolist() == list(range(120))
     assert count_attempts(folder) == 2

@@ -140,6 +140,7 @@ class _Training:
         self.before = {cell.name: count_attempts(self.out / cell.name) for cell in self.cells}
 
     def run(self) -> None:
+        """Begin all cells, and look at them again and again until none is left."""
         self.begin([cell for cell in self.cells if not self.left_to_another(cell)])
         look = time.monotonic()
         while self.jobs or self.elsewhere:
@@ -154,12 +155,14 @@ class _Training:
             time.sleep(self.launcher.pause)
 
     def begin(self, cells: Sequence[Cell]) -> None:
+        """Hand cells to the launcher."""
         threads = self.launcher.threads
         tasks = [(replace(cell.recipe, threads=cell.recipe.threads or threads), self.out / cell.name) for cell in cells]
         self.tries.update(cell.name for cell in cells)
         self.jobs += zip(self.launcher.begin(tasks), cells, strict=True)
 
     def left_to_another(self, cell: Cell) -> bool:
+        """Whether another process has a cell's run; it is then waited for."""
         if not is_taken(self.out / cell.name):
             return False
         self.report(f"{cell.name}: another process is training it; waiting for it")
@@ -167,6 +170,7 @@ class _Training:
         return True
 
     def look_elsewhere(self) -> None:
+        """Take back the cells that other processes have let go of."""
         free = [cell for cell in self.elsewhere if not is_taken(self.out / cell.name)]
         self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
         for cell in free:
@@ -195,6 +199,7 @@ class _Training:
         return max(self.tries[cell.name], count_attempts(self.out / cell.name) - self.before[cell.name])
 
     def close(self, run: Run) -> None:
+        """Say how a cell ended that is not tried again."""
         self.over += 1
         self.bar.update()
         self.report(f"[{self.over}/{len(self.cells)}] {in_a_line(run)}")

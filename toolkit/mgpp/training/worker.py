@@ -92,11 +92,11 @@ def stop_with_the_parent() -> None:
     So a sweep that is killed leaves nothing behind that goes on training; a checkpoint is what the next one resumes.
     """
 
-    def watch() -> None:
+    def _watch() -> None:
         os.read(0, 1)
         os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=_watch, daemon=True).start()
 
 
 if __name__ == "__main__":  # the other side of launchers.LocalProcesses: a recipe comes in, an outcome goes out

@@ -121,14 +121,17 @@ class _RayJob:
         self._reference, self._ray, self._future = reference, ray, reference.future()
 
     def done(self) -> bool:
+        """Whether it is over."""
         return self._future.done()
 
     def result(self) -> Outcome:
+        """How it went."""
         try:
             return self._future.result()
         except self._ray.exceptions.RayError as error:
             raise WorkerLostError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from None
 
     def cancel(self) -> None:
+        """Stop it, if it is not over."""
         if not self.done():
             self._ray.cancel(self._reference, force=True)

@@ -89,6 +89,7 @@ class _Requeued:
         return self.work(recipe, folder)
 
     def checkpoint(self, recipe: Mapping[str, Any], folder: str) -> Any:
+        """What submitit submits in its place: the same again."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, recipe, folder)
@@ -99,14 +100,17 @@ class _SlurmJob:
         self._job = job
 
     def done(self) -> bool:
+        """Whether it is over."""
         return self._job.done()
 
     def result(self) -> Outcome:
+        """How it went."""
         if self._job.exception() is not None:
             place = self._job.paths.stderr
             raise WorkerLostError(f"job {self._job.job_id} ended ({self._job.state}) without a result; see {place}")
         return self._job.result()
 
     def cancel(self) -> None:
+        """Stop it, if it is not over."""
         if not self.done():
             self._job.cancel()
