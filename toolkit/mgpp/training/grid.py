@@ -8,10 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mgpp.runs.sweeps import dotted
 from mgpp.training.differences import settings_that_act
+from mgpp.training.plain_yaml import read_yaml
 from mgpp.training.recipes import Recipe, load_recipe, recipe_from
 from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS
@@ -60,8 +59,8 @@ def parse_grid(texts: Iterable[str]) -> dict[str, list[Any]]:
 
 def _values(key: str, text: str) -> list[Any]:
     try:
-        values = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError:
+        values = read_yaml(f"[{text}]", f"--grid {key}")
+    except RecipeError:
         values = []
     if len(values) == 1 and isinstance(values[0], list) and not key.startswith(TAKE_LISTS):
         values = values[0]
