@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env wheelhouse reproduce train figures notebooks workshop tables consistency bench bench-explorer lab test lint clean
+.PHONY: env wheelhouse reproduce train figures notebooks workshop tables consistency reliability audit bench bench-explorer lab test lint clean
 
 # Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
 WHEELHOUSE ?= wheelhouse
@@ -98,6 +98,17 @@ tables: env
 # the simulation of consistency where runs of it are missing, a quarter of an hour
 consistency: env
 	@$(BIN)/python -m mgpp.training.consistency --out data/consistency
+
+# what docs/reliability.md says, tried again; disks are filled for real where root can mount small ones
+RELIABILITY := kills faults distributed sweep trust export
+reliability: env
+	@for part in $(RELIABILITY); do $(BIN)/python tests/reliability/$$part.py --out data/reliability/$$part.json || exit 1; done
+	@$(MAKE) --no-print-directory tables
+
+# what is known of holes in the pinned versions; pip-audit is fetched into an environment of its own
+audit: env
+	@$(PYTHON) -m venv $(QUICK)/audit && $(QUICK)/audit/bin/python -m pip install -qq pip-audit
+	@$(QUICK)/audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
 
 # what the prior and the pruning cost beside the textbook's way, a quarter of an hour; BENCH=data/benchmarks/NAME.json
 # and `make tables` put the result on README.md

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from mgpp.analysis.tables import (
+    EVIDENCE,
     TABLES,
     between_markers,
     explorer_markdown,
@@ -78,5 +79,9 @@ def test_all_tables_are_written(tmp_path):
     names = ("results", "paired", "benchmarks", "explorer")
     (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in names))
     (tmp_path / "data" / "README.md").write_text("<!-- tuning -->\n<!-- /tuning -->")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "reliability.md").write_text(
+        "\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in EVIDENCE)
+    )
     write_tables(tmp_path)
     assert "| sparsity | method |" in (tmp_path / "README.md").read_text()

@@ -1,6 +1,7 @@
 """Result tables in Markdown, written by command so that no number in the documentation is typed by hand.
 
-python -m mgpp.analysis.tables        rewrites the tables of README.md and data/README.md between their markers
+python -m mgpp.analysis.tables        rewrites the tables of README.md, data/README.md and docs/reliability.md between
+                                      their markers
 """
 
 import json
@@ -12,6 +13,7 @@ import pandas as pd
 
 from mgpp.analysis.comparison import comparison_frame, paired_to, scored
 from mgpp.analysis.comparison_table import results_markdown
+from mgpp.analysis.evidence import evidence_markdown
 from mgpp.analysis.plots import METHOD_NAMES
 from mgpp.runs import Run, load_runs
 
@@ -99,10 +101,17 @@ def explorer_markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _each(folder: Path, markdown: Callable[[Mapping[str, Any]], str]) -> str:
-    files = sorted(folder.glob("*.json"))
+def _each(folder: Path, markdown: Callable[[Mapping[str, Any]], str], pattern: str = "*.json") -> str:
+    files = sorted(folder.glob(pattern))
     return "\n\n".join(markdown(json.loads(file.read_text(encoding="utf-8"))) for file in files)
 
+
+def _evidence(part: str) -> Callable[[Path], str]:
+    return lambda root: _each(root / "data/reliability", evidence_markdown, f"{part}.json")
+
+
+# what `make reliability` looks into, a script of tests/reliability and a table each
+EVIDENCE = ("kills", "faults", "distributed", "sweep", "trust", "export")
 
 # name of the markers: the file that holds them, and what renders the table, given the repository's root
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
@@ -113,6 +122,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "benchmarks": ("README.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
     "explorer": ("README.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),
+    **{part: ("docs/reliability.md", _evidence(part)) for part in EVIDENCE},
 }
 
 
