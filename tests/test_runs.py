@@ -269,6 +269,14 @@ def test_a_run_that_was_killed_while_its_parts_were_joined_goes_on(tmp_path):
     assert [path.name for path in (tmp_path / "run" / "layers.parquet").iterdir()] == ["00000000-00000020.parquet"]
 
 
+def test_a_run_that_was_killed_before_it_began_is_no_run(tmp_path):
+    for name in (".lock", ".writer.json", "..writer.json.tmp", ".run.json.tmp"):
+        (tmp_path / name).write_text("half")
+    with RunWriter(tmp_path):
+        pass
+    assert load_run(tmp_path).status == "finished"
+
+
 def test_one_damaged_run_does_not_hide_the_others(tmp_path):
     for name in ("cut", "good", "newer"):
         with RunWriter(tmp_path / name) as writer:

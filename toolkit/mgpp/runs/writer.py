@@ -10,13 +10,11 @@ from typing import Any, Self
 import pandas as pd
 
 from mgpp.runs.faults import StorageError, check_writable, writing
-from mgpp.runs.files import FORMAT_VERSION, FRAMES, RunError, plain, save_info
+from mgpp.runs.files import FORMAT_VERSION, FRAMES, RunError, hidden_name, plain, save_info
 from mgpp.runs.locks import LOCK_FILE, WRITER_FILE, FolderLock, refuse_if_written, seconds_noted
 from mgpp.runs.parts import join_parts, split_parts, write_part
 from mgpp.runs.reader import load_run
 from mgpp.runs.rows import RowLog
-
-LEFTOVERS = {LOCK_FILE, WRITER_FILE, ".run.json.tmp"}  # of a run that was killed before it began
 
 
 def check_folder(folder: str | Path, *, replace: bool = False) -> None:
@@ -31,7 +29,7 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
     folder = Path(folder)
     check_writable(folder)
     refuse_if_written(folder)
-    if not folder.exists() or (folder.is_dir() and not any(file.name not in LEFTOVERS for file in folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and all(_is_leftover(file) for file in folder.iterdir())):
         return
     holds_run = (folder / "run.json").is_file()
     if not holds_run:
@@ -43,6 +41,12 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
         )
     if not replace:
         raise RunError(f"{folder} holds another run; choose another folder or replace it: --out DIR or --replace")
+
+
+def _is_leftover(file: Path) -> bool:
+    """Whether a file is one that a run leaves which is killed before it has begun."""
+    hidden = [hidden_name(file.with_name(name)).name for name in (WRITER_FILE, "run.json")]
+    return file.name in (LOCK_FILE, WRITER_FILE, *hidden)
 
 
 class RunWriter:
