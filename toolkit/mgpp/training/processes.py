@@ -70,7 +70,11 @@ def meet(trainer: dict[str, Any]) -> None:
 
     Args:
         trainer: the recipe's section; `ddp_timeout` are the seconds that one process waits for another.
+
+    Raises:
+        RecipeError: if an engine is asked for that the masks can't reach into.
     """
+    _check_engines()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
         # accelerate would load the weights in the main process alone, but the Pruner looks at them in all
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
@@ -78,6 +82,16 @@ def meet(trainer: dict[str, Any]) -> None:
         on_cpu = trainer.get("use_cpu", False) or not torch.accelerator.is_available()
         PartialState(cpu=on_cpu, timeout=timedelta(seconds=seconds), backend=trainer.get("ddp_backend"))
         barrier()
+
+
+def _check_engines() -> None:
+    if _is_set("ACCELERATE_USE_DEEPSPEED"):
+        raise RecipeError(
+            "DeepSpeed keeps the weights that it trains to itself, where masks don't reach; train with DDP, or FSDP2: "
+            "trainer.fsdp=true"
+        )
+    if _is_set("ACCELERATE_USE_MEGATRON_LM") or int(os.environ.get("PARALLELISM_CONFIG_TP_SIZE", "1")) > 1:
+        raise RecipeError("tensor parallel matrices are not cut into blocks of rows; train with DDP, or FSDP2 alone")
 
 
 class Silence:
@@ -115,13 +129,6 @@ def check_launch(arguments: TrainingArguments, recipe: Recipe) -> None:
             f"one process sees {arguments.n_gpu} GPUs; start one process for each: torchrun --nproc-per-node "
             f"{arguments.n_gpu} -m mgpp train ..., or set CUDA_VISIBLE_DEVICES=0"
         )
-    if arguments.deepspeed or _is_set("ACCELERATE_USE_DEEPSPEED"):
-        raise RecipeError(
-            "DeepSpeed keeps the weights that it trains to itself, where masks don't reach; train with DDP, or FSDP2: "
-            "trainer.fsdp=true"
-        )
-    if _is_set("ACCELERATE_USE_MEGATRON_LM") or int(os.environ.get("PARALLELISM_CONFIG_TP_SIZE", "1")) > 1:
-        raise RecipeError("tensor parallel matrices are not cut into blocks of rows; train with DDP, or FSDP2 alone")
     if asks_for_shards(arguments):
         _check_shards(arguments, recipe)
     if recipe.batch_size % count:
