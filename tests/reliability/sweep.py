@@ -119,10 +119,10 @@ def main() -> None:
         rows = measure(Path(scratch), options)
     result = {
         "what": (
-            f"Sweeps of {len(GRID['prior.lam'])} settings from {len(SEEDS)} seeds of a small training, two at a time, "
+            f"Sweeps of {len(GRID['prior.lam'])} settings x {len(SEEDS)} seeds of a small training, two at a time, "
             "whose workers are killed with SIGKILL at random moments and begun anew by the sweep, or by Ray; each run "
-            "is compared with a training that nobody disturbed: weights bit for bit, metrics.jsonl byte for byte, and in "
-            "everything also frames, run.json but for times, and the names of all files."
+            "is compared with a training that nobody disturbed: weights bit for bit, metrics.jsonl byte for byte, and "
+            "in everything also frames, run.json but for times, and the names of all files."
         ),
         "machine": machine(),
         "rows": rows,

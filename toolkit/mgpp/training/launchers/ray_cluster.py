@@ -86,7 +86,7 @@ class RayCluster:
     def _start(self, address: str, options: dict[str, Any]) -> None:
         for attempt in range(1, STARTS + 1):
             try:
-                self._ray.init(address, logging_level=logging.ERROR, **options)
+                self._ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
                 return
             except ConnectionError as error:
                 raise LauncherError(f"no Ray cluster answers at {address}: {error}") from None
