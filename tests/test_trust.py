@@ -23,7 +23,9 @@ from mgpp.cli import main
 from mgpp.exporting.packed import ExportError
 from mgpp.pruning.importance import read_masks
 from mgpp.runs import RunError, RunWriter, load_run, mark_failed
+from mgpp.runs.sweeps import load_sweep
 from mgpp.training.checkpoints import CheckpointError
+from mgpp.training.grid import cells_of
 from mgpp.training.plain_yaml import LONGEST
 from mgpp.training.reach import safely
 from mgpp.training.recipes import parse_override
@@ -286,6 +288,15 @@ def test_a_checkpoint_can_not_name_files_elsewhere(run_folder, tmp_path):
 def test_a_recipe_can_not_choose_a_folder_elsewhere(name):
     with pytest.raises(RecipeError, match="name=.*must be text that a folder can be called"):
         mgpp.load_recipe("reviews", name=name)
+
+
+def test_a_sweep_stays_in_its_folder(run_folder, tmp_path):
+    cells = cells_of("reviews", {"model": ["../../up", "/etc", "..", "a\nb"]}, [0])
+    assert all(Path(cell.name).name == cell.name and not cell.name.startswith(".") for cell in cells)
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "sweep.csv").write_text("name,seed\n../runs/run,0\n..,0\nmine,0\n")
+    assert load_sweep(sweep)["name"].tolist() == ["mine"]
 
 
 # recipes
