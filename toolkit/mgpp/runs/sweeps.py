@@ -139,9 +139,7 @@ def _declared(folder: Path) -> dict[str, dict[str, Any]]:
         rows = table.drop(columns=MEASURED, errors="ignore").set_index("name").to_dict("index")
     except (OSError, ValueError, KeyError):
         return {}
-    inside = {
-        name: row for name, row in rows.items() if Path(str(name)).name == name != ".."
-    }  # no way out of the folder
+    inside = {name: row for name, row in rows.items() if Path(str(name)).name == name != ".."}
     return {name: {str(key): value for key, value in row.items()} for name, row in inside.items()}
 
 
