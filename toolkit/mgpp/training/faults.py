@@ -148,10 +148,10 @@ def ending_politely(folder: str | Path) -> Iterator[None]:
     """
     words = f"stopped; go on: mgpp train --resume {folder}"
 
-    def terminate(*_: Any) -> None:
+    def _terminate(*_: Any) -> None:
         raise Terminated(words)
 
-    before = signal.signal(signal.SIGTERM, terminate) if _in_main_thread() else None
+    before = signal.signal(signal.SIGTERM, _terminate) if _in_main_thread() else None
     try:
         yield
     except KeyboardInterrupt:

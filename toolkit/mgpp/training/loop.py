@@ -67,7 +67,7 @@ def fit(
     """Run the Trainer with the pruner and its observer as callbacks, from a checkpoint if there is one."""
     bf16 = recipe.precision == "bf16"
 
-    def evaluate() -> dict[str, float]:
+    def _evaluate() -> dict[str, float]:
         with undisturbed():
             return task.evaluate(model, "validation", bf16=bf16)
 
@@ -77,7 +77,7 @@ def fit(
         every=recipe.log.every,
         histograms_every=recipe.log.histograms_every,
         trajectories=recipe.log.trajectories,
-        evaluate=evaluate,
+        evaluate=_evaluate,
         evaluate_every=recipe.log.evaluate_every,
         show=bar.show,
     )
