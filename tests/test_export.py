@@ -308,7 +308,7 @@ def test_a_strangers_text_stays_text(own_run, tmp_path, text):
         versions={text: text},
         sha256={"model": text, "data": [text]},
         git={"commit": text},
-        examples={text: text},
+        examples={text: 7},
         metric={"name": text},
         seed=text,
     )
