@@ -199,7 +199,7 @@ def test_runs_that_can_not_be_exported(own_run, tmp_path):
     shutil.rmtree(own_run / "checkpoints")
     with pytest.raises(ExportError, match="git keeps no weights; train again: mgpp train reviews"):
         mgpp.export(own_run, tmp_path / "out")
-    edit_info(own_run, targets=None)
+    edit_info(own_run, targets={})
     (own_run / "checkpoints" / "final").mkdir(parents=True)
     with pytest.raises(ExportError, match="no table of targets"):
         mgpp.export(own_run, tmp_path / "out")
