@@ -17,6 +17,7 @@ class _PlainLoader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The next piece of the text, if it is neither an alias nor too deep."""
         mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(None, None, "aliases are refused; write the value out", mark)
@@ -28,6 +29,7 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Keys and values, if no key stands there twice."""
         counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, count in counts.most_common(1):
             if count > 1:
