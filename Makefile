@@ -95,7 +95,7 @@ workshop: env
 tables: env
 	@$(BIN)/python -m mgpp.analysis.tables
 
-# the simulation of consistency where runs of it are missing, a quarter of an hour
+# the simulation of consistency where runs of it are missing, some forty minutes
 consistency: env
 	@$(BIN)/python -m mgpp.training.consistency --out data/consistency
 

@@ -16,7 +16,11 @@ from mgpp.analysis.plots import METHOD_NAMES
 from mgpp.runs import Run
 
 MEASURES = {"fsr": "false selection rate", "nsr": "negative selection rate", "excess_risk": "excess risk"}
-PROBLEM_NAMES = {"teacher": "sparse teacher, 5 of 1,000 variables", "positions": "transformer, 3 of 16 positions"}
+PROBLEM_NAMES = {
+    "teacher": "sparse teacher, 5 of 1,000 variables",
+    "regression": "nonlinear regression, 5 of 2,000 variables",
+    "positions": "transformer, 3 of 16 positions",
+}
 METHODS = ("mgpp", "l2", "gmp")
 
 
