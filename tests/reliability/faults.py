@@ -67,6 +67,7 @@ class Scene:
         if child:
             return child
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where this script runs in the background
             os.chdir(self.folder)
             log = os.open(f"output-{os.getpid()}", os.O_CREAT | os.O_WRONLY)
             os.dup2(log, 1)
