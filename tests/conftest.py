@@ -17,7 +17,7 @@ from mgpp.training.packages import MINILM
 from mgpp.training.recipes import Recipe, load_recipe
 from mgpp.training.train import train
 
-collect_ignore = ["benchmarks"]  # run by `make bench`, and in small by test_benchmarks.py
+collect_ignore = ["benchmarks", "reliability"]  # run by `make bench` and `make reliability`, and in small by tests
 
 # no deadline: a slow machine is no failure; in CI the same examples every time
 settings.register_profile("mgpp", deadline=None, derandomize="CI" in os.environ)
