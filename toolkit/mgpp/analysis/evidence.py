@@ -8,7 +8,8 @@ def evidence_markdown(result: Mapping[str, Any]) -> str:
     """A part of docs/reliability.md.
 
     Args:
-        result: what a script wrote: `what`, one sentence; `machine`; `rows`, whose keys are the columns.
+        result: what a script wrote: `what`, one sentence; `machine`, in words or with its `name`; `rows`, whose keys
+            are the columns.
 
     Example:
         >>> rows = [{"kills": 200, "same bits": True}, {"kills": 1000, "same bits": True, "share": 0.12345}]
@@ -21,8 +22,9 @@ def evidence_markdown(result: Mapping[str, Any]) -> str:
         | 1,000 | yes | 0.1235 |
     """
     columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
-    what = str(result["what"]).rstrip(".")
-    lines = [f"{what}. Made on: {result['machine']}.", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    what, machine = str(result["what"]).rstrip("."), result["machine"]
+    name = machine["name"] if isinstance(machine, Mapping) else machine
+    lines = [f"{what}. Made on: {name}.", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [f"| {' | '.join(_cell(row.get(column)) for column in columns)} |" for row in result["rows"]]
     return "\n".join(lines)
 
