@@ -199,6 +199,10 @@ def _wrapped_models(index):
                 torch.testing.assert_close(other[key], weight, rtol=1e-4, atol=1e-6)
 
 
+def _plain_tensors(tree):
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor) and not isinstance(leaf, DTensor)]
+
+
 class Largest(TorchDispatchMode):
     """Remembers the most elements that any new tensor had."""
 
@@ -208,11 +212,9 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **kwargs or {})
-        taken = {
-            leaf.untyped_storage().data_ptr() for leaf in tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor
-        }
-        for leaf in tree_leaves(result):
-            if type(leaf) is torch.Tensor and leaf.untyped_storage().data_ptr() not in taken:
+        taken = {leaf.untyped_storage().data_ptr() for leaf in _plain_tensors((args, kwargs))}
+        for leaf in _plain_tensors(result):
+            if leaf.untyped_storage().data_ptr() not in taken:
                 self.elements = max(self.elements, leaf.untyped_storage().nbytes() // 4)
         return result
 

@@ -134,7 +134,7 @@ def main(out):
     text = "Several processes prune and train like one, over copies (DDP) and shards (FSDP2) of the weights."
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(
-        json.dumps({"what": text, "machine": provenance()["device"], "rows": rows}, indent=1), encoding="utf-8"
+        json.dumps({"what": text, "machine": provenance()["device"]["name"], "rows": rows}, indent=1), encoding="utf-8"
     )
 
 
