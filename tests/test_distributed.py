@@ -130,7 +130,7 @@ def _as_one(index, folder, names):
         for kind, asked in (("ddp", recipe), ("fsdp", sharded(recipe))):
             if (kind, name) == ("fsdp", "mlm"):
                 with pytest.raises(RecipeError, match="are one parameter, which FSDP2 can't keep"):
-                    train(asked, folder / "refused", progress=False)
+                    train(asked, folder / "tied", progress=False)
                 continue
             begun = time.monotonic()
             target = folder / f"{kind}-{dist.get_world_size()}" / name
