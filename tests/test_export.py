@@ -423,3 +423,25 @@ def test_export_and_unpack_on_the_command_line(run_folder, tmp_path):
     assert (done.exit_code, "holds another export" in done.output) == (1, True)
     done = CliRunner().invoke(main, ["unpack", plain, "--to", str(tmp_path / "third")])
     assert (done.exit_code, "no packed weights" in done.output) == (1, True)
+
+
+def test_links_out_of_an_export_are_not_followed(own_run, tmp_path):
+    packed = mgpp.export(own_run, tmp_path / "packed", format="packed")
+    (tmp_path / "secret").write_text("nobody's business")
+    (packed / "vocab.txt").unlink(missing_ok=True)
+    (packed / "vocab.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(ExportError, match=r"vocab\.txt is a link that leads out"):
+        mgpp.unpack(packed, tmp_path / "plain")
+    assert not (tmp_path / "plain").exists()
+
+
+@pytest.mark.parametrize("strange", [{"zeros": "many"}, {"zeros": None}, {"layout": 3}, {"folder": "x"}])
+def test_a_strange_record_is_refused_or_passed_over(own_run, tmp_path, strange):
+    packed = mgpp.export(own_run, tmp_path / "packed", format="packed")
+    record = json.loads((packed / "mgpp.json").read_text())
+    (packed / "mgpp.json").write_text(json.dumps(record | strange))
+    if "folder" in strange:
+        assert mgpp.unpack(packed, tmp_path / "plain").is_dir()
+    else:
+        with pytest.raises(ExportError, match="layout must be a word, and zeros a whole number"):
+            mgpp.unpack(packed, tmp_path / "plain")

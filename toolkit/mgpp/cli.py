@@ -1,4 +1,4 @@
-"""The command line: `mgpp train | runs | figures | explore | check`. Heavy modules load only when they are needed."""
+"""The command line, `mgpp`. Heavy modules load only when they are needed."""
 
 import inspect
 import traceback
@@ -433,7 +433,3 @@ def check() -> None:
     if not table["ok"].all():
         raise click.ClickException(summarize(table))
     click.echo(summarize(table))
-
-
-if __name__ == "__main__":  # launchers of several processes want a module
-    main(prog_name="mgpp")

@@ -1,7 +1,6 @@
 """An export's folder: it appears whole or not at all, with a record of what is in it."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 from mgpp.exporting.checkpoint import read_json, sha256
 from mgpp.exporting.packed import ExportError
+from mgpp.runs.borders import stray
 
 RECORD = "mgpp.json"
 FORMAT_VERSION = 1
@@ -29,6 +29,10 @@ def check_place(to: Path, *, replace: bool = False) -> None:
         raise ExportError(f"{to} holds another export; choose another folder or replace it: --to DIR or --replace")
 
 
+def _is_size(facts: Any) -> bool:
+    return isinstance(facts, dict) and type(facts.get("bytes")) is int
+
+
 @contextmanager
 def whole_folder(to: Path, *, replace: bool = False) -> Iterator[Path]:
     """A hidden folder beside `to`, which takes its place when all went well, and is removed when not."""
@@ -41,7 +45,7 @@ def whole_folder(to: Path, *, replace: bool = False) -> Iterator[Path]:
         yield making
         check_place(to, replace=replace)  # somebody else may have been faster
         if to.exists():
-            shutil.rmtree(to)
+            to.rename(Path(hidden) / "replaced")  # deleted with the hidden folder
         making.rename(to)
 
 
@@ -67,8 +71,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     version, files = record.get("format"), record.get("files")
     if type(version) is not int or version > FORMAT_VERSION:
         raise ExportError(f"{folder / RECORD} has format {version!r}, this version reads up to {FORMAT_VERSION}")
-    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
-        raise ExportError(f"{folder / RECORD} is damaged: it does not say which files there are")
+    if not isinstance(files, dict) or not all(_is_size(facts) for facts in files.values()):
+        raise ExportError(f"{folder / RECORD} is damaged: it does not say which files there are, and how large")
+    if not isinstance(record.get("layout"), str) or type(record.get("zeros")) is not int:
+        raise ExportError(f"{folder / RECORD} is damaged: layout must be a word, and zeros a whole number")
+    if found := stray(folder):
+        raise ExportError(f"{found}; an export is read from its own files only")
     for name, facts in files.items():
         if Path(name).name != name or not (folder / name).is_file():
             raise ExportError(f"{folder / RECORD} names {name!r}, which is no file beside it")

@@ -34,13 +34,13 @@ def upload(folder: Path, name: str) -> str:
         >>> upload(Path("my-model"), "me/my-model")  # doctest: +SKIP
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 
     api = HfApi()
     try:
         repository = api.create_repo(name, exist_ok=True).repo_id
         return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Exported by mgpp"))
-    except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
+    except (HTTPError, LocalTokenNotFoundError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError(
             f"{folder} is written, but could not be uploaded to {name}: {reason}; hf auth login, then "

@@ -64,7 +64,7 @@ def unpack(folder: str | Path, to: str | Path, *, replace: bool = False) -> Path
         copy_settings(folder, making)
         if (folder / "README.md").is_file():
             shutil.copyfile(folder / "README.md", making / "README.md")
-        facts = {key: value for key, value in record.items() if key not in ("format", "files")}
+        facts = {key: value for key, value in record.items() if key in ("dtype", "targets", "zeros", "bytes")}
         write_record(making, **{**facts, "layout": "plain"})
     return Path(to)
 

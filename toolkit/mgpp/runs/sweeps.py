@@ -201,7 +201,10 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [key for key in frame.columns if key not in ("name", "seed", *MEASURED)]
     rows = frame[keys].map(lambda value: str(value) if isinstance(value, list) else value)
-    rows = rows.assign(metric=frame["metric"].dropna().max(), score=frame["score"].where(frame["status"] == "finished"))
+    rows = rows.assign(metric=frame["metric"], score=frame["score"].where(frame["status"] == "finished"))
+    if keys:  # a run that has none yet will have that of the same setting
+        rows["metric"] = rows["metric"].fillna(rows.groupby(keys, dropna=False)["metric"].transform("first"))
+    rows["metric"] = rows["metric"].fillna(next(iter(frame["metric"].dropna()), ""))
     groups = rows.groupby([*keys, "metric"], sort=False, dropna=False)["score"]
     table = groups.agg(mean="mean", se="sem", seeds="count", runs="size").reset_index()
     return table.assign(failed=table.pop("runs") - table["seeds"])

@@ -15,6 +15,7 @@ from mgpp.training.processes import check_launch
 from mgpp.training.progress import ProgressBar
 from mgpp.training.randomness import undisturbed
 from mgpp.training.recipes import Recipe
+from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.base import Task
 from mgpp.training.trainer import PruningTrainer
 
@@ -41,7 +42,10 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArgu
         "report_to": "none",
         "disable_tqdm": True,
     }
-    arguments = TrainingArguments(**settings | recipe.trainer)
+    try:
+        arguments = TrainingArguments(**settings | recipe.trainer)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"the Trainer refuses trainer={recipe.trainer}: {error}") from None
     check_launch(arguments, recipe)
     return arguments
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from mgpp.runs import Run, load_run, mark_failed
+from mgpp.runs import Run, RunError, load_run, mark_failed
 from mgpp.runs.sweeps import count_attempts, is_taken, save_sweep
 from mgpp.training.differences import differences
 from mgpp.training.grid import Cell, cells_of, repeated
@@ -181,7 +181,11 @@ class _Training:
         folder = self.out / cell.name
         if self.left_to_another(cell):
             return
-        run = run_in(folder)
+        try:
+            run = run_in(folder)
+        except RunError as damaged:  # which stops no other run
+            self.close(Run(folder, {"status": "failed", "error": str(damaged)}))
+            return
         if run is not None and run.status == "finished":
             self.close(run)
         elif passing and self.tried(cell) <= self.retries:

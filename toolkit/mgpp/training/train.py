@@ -168,6 +168,7 @@ REFUSED = {
     "restore_callback_states_from_checkpoint": "the toolkit restores what its callbacks need",
     "resume_from_checkpoint": "say mgpp train --resume DIR",
     "auto_find_batch_size": "a training that starts over logs steps twice; lower batch_size",
+    "eval_on_start": "log.evaluate_every says when the model is evaluated",
     "push_to_hub": "say mgpp export RUN --push-to-hub NAME when the run is finished",
 }
 

@@ -67,13 +67,22 @@ class LocalProcesses:
         gpu = self._gpus.get()
         try:
             with worker_process(folder, gpu) as process:
-                self._processes.add(process)
-                if self._stopped:
-                    process.kill()
-                return outcome_of(process, recipe, folder)
+                return self._watch(process, recipe, folder)
+        except BrokenPipeError:
+            raise WorkerLostError("the worker ended before it had its recipe") from None
+        except OSError as error:  # no room for its log, or no process to be had
+            return {"error": f"the worker could not be started: {error}", "passing": True}
+        finally:
+            self._gpus.put(gpu)
+
+    def _watch(self, process: "subprocess.Popen[str]", recipe: Mapping[str, Any], folder: str) -> Outcome:
+        self._processes.add(process)
+        try:
+            if self._stopped:
+                process.kill()
+            return outcome_of(process, recipe, folder)
         finally:
             self._processes.discard(process)
-            self._gpus.put(gpu)
 
 
 def _visible_gpus() -> list[str]:

@@ -59,6 +59,7 @@ class RayCluster:
         self._cpus = None if jobs is None else jobs * cpus
         self._jobs: list[_RayJob] = []
         self._ray, self._ours = optional("ray"), False
+        self._room: float = float("inf")  # processors that a task may ask for
 
     def begin(self, tasks: Sequence[Task]) -> Sequence[Job]:
         """Hand tasks to Ray, which begins them as it has room."""
@@ -67,7 +68,7 @@ class RayCluster:
         return jobs
 
     def _begin(self, recipe: Recipe, folder: Path) -> "_RayJob":
-        options = {"num_cpus": recipe.threads or 1} | self._resources
+        options = {"num_cpus": min(recipe.threads or 1, self._room)} | self._resources
         # a new process for each training (max_calls), tried again where it dies, not where it says what is wrong
         remote = self._ray.remote(max_calls=1, max_retries=self._retries, **options)(_work_from)
         return _RayJob(remote.remote(self._work, os.getcwd(), recipe.as_dict(), str(folder.resolve())), self._ray)
@@ -97,6 +98,7 @@ class RayCluster:
     def _check_room(self) -> None:
         """A cluster of one's own does not grow: what has no room would wait for ever."""
         there = self._ray.cluster_resources()
+        self._room = max(1, int(there.get("CPU", 1)))
         for asked, name in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
             if self._resources.get(asked, 0) > there.get(name, 0):
                 self.__exit__()
