@@ -7,6 +7,8 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mgpp.training import checkpoints as module
 from mgpp.training.checkpoints import (
@@ -68,6 +70,30 @@ def test_states_come_back_as_they_were(tmp_path):
     save_state(tmp_path / "state", state)
     assert same(load_state(tmp_path / "state"), state)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json", "state.safetensors"]
+
+
+MARKS = st.sampled_from(["$tensor", "$array", "$tuple", "$items", "$", "$$items", "tensor"])
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | MARKS
+VALUES |= st.sampled_from([torch.arange(3), torch.ones(2, 2), np.arange(4.0)])
+KEYS = MARKS | st.text(max_size=5) | st.integers() | st.none() | st.tuples(MARKS, st.integers())
+NESTED = st.recursive(
+    VALUES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(KEYS, inner, max_size=3)
+        | st.dictionaries(MARKS, inner, max_size=2)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200)
+@given(NESTED)
+def test_every_state_comes_back_whatever_its_keys_are_called(tmp_path_factory, state):
+    path = tmp_path_factory.getbasetemp() / "any-state"
+    save_state(path, state)
+    assert same(load_state(path), state)
 
 
 def test_what_has_no_place_in_a_state_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-# What JSON does not know stands in it as an object with one of these keys.
+# What JSON does not know stands in it as an object with one of these keys; what else has keys in $, as a list of items.
 _TENSOR, _ARRAY, _TUPLE, _ITEMS = "$tensor", "$array", "$tuple", "$items"
 
 
@@ -77,10 +77,10 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
             return {_TUPLE: [_encode(each, tensors) for each in value]}
         case list():
             return [_encode(each, tensors) for each in value]
-        case Mapping() if all(isinstance(key, str) for key in value):
+        case Mapping() if all(isinstance(key, str) and not key.startswith("$") for key in value):
             return {key: _encode(each, tensors) for key, each in value.items()}
         case Mapping():
-            return {_ITEMS: [[key, _encode(each, tensors)] for key, each in value.items()]}
+            return {_ITEMS: [[_encode(key, tensors), _encode(each, tensors)] for key, each in value.items()]}
         case None | bool() | int() | float() | str():
             return value
     raise TypeError(f"a {type(value).__name__} can't be written to a checkpoint: {value!r}")
@@ -97,7 +97,7 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         case {"$tuple": items}:
             return tuple(_decode(each, tensors) for each in items)
         case {"$items": items}:
-            return {key: _decode(each, tensors) for key, each in items}
+            return {_decode(key, tensors): _decode(each, tensors) for key, each in items}
         case dict():
             return {key: _decode(each, tensors) for key, each in value.items()}
     return value
