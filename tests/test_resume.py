@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_training import short_training
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from mgpp import RunError, load_run
 from mgpp.runs import FRAMES, mark_failed
+from mgpp.runs.locks import FolderLock
+from mgpp.training import train as module
 from mgpp.training.checkpoints import checkpoints, step_of
 from mgpp.training.recipes import recipe_from
 from mgpp.training.tasks import reviews
@@ -108,6 +111,52 @@ def test_what_can_not_be_resumed_is_refused(whole, tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         resume(tmp_path)
     assert load_run(whole.folder).status == "finished"
+
+
+@pytest.fixture(scope="module")
+def local_run(tmp_path_factory):
+    """A folder with data and model, and a run on them that was stopped after half of its 20 steps."""
+    place = tmp_path_factory.mktemp("local")
+    run = train(recipe_from({}, **short_training(place, save_every=10)), place / "run", progress=False)
+    return stopped_after(run, 10, place / "stopped").parent
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("data/train.csv", r"the data changed since the run began: sha256 found \w{64}, expected '\w{64}'"),
+        ("model/model.safetensors", r"the model changed since the run began: sha256 found \w{64}, expected '\w{64}'"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_data_or_another_model(local_run, tmp_path, file, words):
+    folder = shutil.copytree(local_run / "stopped", tmp_path / "run")
+    changed, before = local_run / file, (local_run / file).read_bytes()
+    changed.write_bytes(before.replace(b"a dull film", b"a fine film") if file.startswith("data") else before + b"\0")
+    info = (folder / "run.json").read_bytes()
+    with pytest.raises(RunError, match=f"{words}; bring .* back, or start anew: .* --replace"):
+        resume(folder, progress=False)
+    assert (folder / "run.json").read_bytes() == info
+    changed.write_bytes(before)
+    assert resume(folder, progress=False).info["resumed_at"] == [10]
+
+
+@pytest.mark.parametrize("main", [True, False])
+@pytest.mark.parametrize("again", [True, False])
+def test_only_the_main_process_asks_for_the_folder_and_only_when_all_are_there(
+    whole, stopping_recipe, tmp_path, monkeypatch, main, again
+):
+    """Another process holds the folder's lock, as one of this training does that asks at the same moment."""
+    folder, met = stopped_after(whole, 9, tmp_path / "run"), []
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(info | {"status": "running"}))
+    monkeypatch.setattr(module, "meet", met.append)
+    monkeypatch.setattr(module, "is_main", lambda: main)
+    monkeypatch.setattr(module, "locate_model", lambda *_: 1 / 0)
+    lock = FolderLock(folder)
+    with pytest.raises(RunError if main else ZeroDivisionError, match="is being written" if main else None):
+        resume(folder) if again else train(stopping_recipe, folder, replace_run=True)
+    lock.release()
+    assert met == [stopping_recipe.trainer]
 
 
 def test_checkpoints_are_as_sparse_as_their_phase_says(whole, stopping_recipe):

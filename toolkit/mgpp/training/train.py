@@ -23,10 +23,10 @@ from mgpp.training.checkpoints import check_processes, latest, remove_leftovers,
 from mgpp.training.faults import ending_politely, in_words
 from mgpp.training.loop import fit, training_arguments
 from mgpp.training.made_models import MADE_MODELS, locate
-from mgpp.training.packages import MINILM, sha256
+from mgpp.training.packages import MINILM
 from mgpp.training.processes import Silence, asks_for_shards, barrier, is_main, main_first, meet
 from mgpp.training.progress import ProgressBar
-from mgpp.training.provenance import native_bf16, provenance
+from mgpp.training.provenance import native_bf16, provenance, sources_of, weights_hash
 from mgpp.training.recipes import Recipe, recipe_from
 from mgpp.training.sharding import save_final
 from mgpp.training.strict import RecipeError, did_you_mean
@@ -57,7 +57,6 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
     Example:
         >>> run = train(load_recipe("reviews-quick"), "my-run")  # doctest: +SKIP
     """
-    check_folder(run_dir, replace=replace_run)
     return _train(recipe, Path(run_dir), progress, replace=replace_run)
 
 
@@ -68,28 +67,31 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     never stopped, bit for bit on the same machine. What it had logged after the checkpoint stays.
 
     Raises:
-        RunError: if the folder holds no run, or one that is finished or that another process is writing.
+        RunError: if the folder holds no run, or one that is finished or that another process is writing, or if model or
+            data have changed since it began, see `mgpp.training.provenance.sources_of`.
 
     Example:
         >>> run = resume("my-run")  # doctest: +SKIP
     """
     run = load_run(run_dir)
-    if run.status == "finished":
+    if run.info["status"] == "finished":
         raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
-    refuse_if_written(run_dir)
-    return _train(recipe_from(run.recipe), run.folder, progress, again=True)
+    return _train(recipe_from(run.recipe), run.folder, progress, stopped=run)
 
 
-def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = False, again: bool = False) -> Run:
-    """Train into `folder`: from the start, or `again`, from the last checkpoint there."""
+def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = False, stopped: Run | None = None) -> Run:
+    """Train into `folder`: from the start, or go on with the run that stopped there, from its last checkpoint."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     with ending_politely(folder), in_words(folder, recipe.batch_size, recipe.max_length):
         recipe = resolve(recipe)
         meet(recipe.trainer)
         with main_first():
+            if is_main():  # who asks holds the folder's lock for a moment, so that two would refuse each other
+                ask_for(folder, replace=replace, resumes=stopped is not None)
             source, model_hash = locate_model(recipe.model, progress and is_main())
             task = load_task(recipe, source)
+        hashes = sources_of(task.data_sha256, model_hash, recipe.data, stopped)
         steps = count_steps(recipe, len(task.splits["train"]))
         schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded
         saved = folder / "checkpoints"
@@ -99,13 +101,13 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
         if not asks_for_shards(arguments):  # a whole model may not fit where its shards go
             model.to(arguments.device)  # before the Pruner makes room beside the weights
         pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
-        info = describe(recipe, task, pruner, model_hash)
-        checkpoint = latest(saved) if again else None
+        info = describe(recipe, task, pruner, hashes)
+        checkpoint = latest(saved) if stopped else None
         if checkpoint is not None:
-            check_processes(checkpoint, arguments.world_size)
+            check_processes(checkpoint, arguments.world_size, asks_for_shards(arguments))
         begin = step_of(checkpoint) if checkpoint else 0
         with (
-            writer_for(folder, info, replace=replace, resume_at=begin if again else None) as writer,
+            writer_for(folder, info, replace=replace, resume_at=begin if stopped else None) as writer,
             ProgressBar(steps, recipe.run_name, progress and is_main(), begin) as bar,
             in_words(folder, recipe.batch_size, recipe.max_length),  # so that the writer hears of it in words
         ):
@@ -118,6 +120,14 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
             writer.update(final=final_metrics(model, task, pruner))
         barrier()  # until the main process has closed the run
     return load_run(folder)
+
+
+def ask_for(folder: Path, *, replace: bool, resumes: bool) -> None:
+    """Nothing, if a training may write its folder."""
+    if resumes:
+        refuse_if_written(folder)
+    else:
+        check_folder(folder, replace=replace)
 
 
 def writer_for(folder: Path, info: Mapping[str, Any], **how: Any) -> Any:
@@ -192,12 +202,11 @@ def check_trainer_section(settings: Mapping[str, Any]) -> None:
 
 
 def locate_model(name: str, progress: bool = True) -> tuple[str, str | None]:
-    """Where the model is loaded from, and the hash of its weights where they lie in one local file."""
+    """Where the model is loaded from, and the hash of its weights where they are local."""
     if name == "minilm":
         return str(MINILM.locate().parent), MINILM.sha256
     name = str(locate(name, progress=progress)) if name in MADE_MODELS else name
-    file = Path(name) / "model.safetensors"
-    return name, sha256(file) if file.is_file() else None
+    return name, weights_hash(Path(name))
 
 
 def load_task(recipe: Recipe, source: str) -> Task:
@@ -224,7 +233,7 @@ def count_steps(recipe: Recipe, n_train: int) -> int:
     return math.ceil(updates * recipe.epochs)
 
 
-def describe(recipe: Recipe, task: Task, pruner: Pruner, model_hash: str | None) -> dict[str, Any]:
+def describe(recipe: Recipe, task: Task, pruner: Pruner, hashes: Mapping[str, str | None]) -> dict[str, Any]:
     """What run.json says from the start."""
     table = target_table(pruner.weights)
     table["shape"] = table["shape"].map(list)
@@ -232,7 +241,7 @@ def describe(recipe: Recipe, task: Task, pruner: Pruner, model_hash: str | None)
         "recipe": recipe.as_dict(),
         "seed": recipe.seed,
         **provenance(),
-        "sha256": {"model": model_hash, "data": task.data_sha256},
+        "sha256": hashes,
         "metric": {"name": task.metric, "higher_is_better": task.higher_is_better},
         "examples": {split: len(data) for split, data in task.splits.items()},
         "targets": {"count": pruner.total, "table": table.drop(columns="share").to_dict("records")},
