@@ -1,7 +1,9 @@
 import pytest
+from click.testing import CliRunner
 from fake_training import FakeTraining
 
 from mgpp import RecipeError, RunError, load_run, load_runs
+from mgpp.cli import main
 from mgpp.training.compare import compare
 from mgpp.training.launchers import LauncherError
 from mgpp.training.sweep import SweepError
@@ -61,6 +63,26 @@ def test_a_failure_stops_nothing_and_is_trained_again(options):
     compared(options, fake)
     assert len(fake.trained) == 4
     assert all(run.status == "finished" for run in load_runs(options["out"]))
+
+
+def test_the_command_fails_for_the_runs_that_were_asked_for_alone(options, monkeypatch):
+    fake = FakeTraining("l2")
+    monkeypatch.setattr("mgpp.training.launchers.make_launcher", lambda *_, **__: fake.launcher())
+    monkeypatch.setattr("mgpp.analysis.report.write_comparison", lambda *_, **__: [])  # it needs more than fake logs
+    words = ["compare", "reviews", f"--out={options['out']}", "--methods"]
+    done = CliRunner().invoke(main, [*words, "mgpp,l2,gmp"])
+    assert done.exit_code == 1
+    assert done.stderr.endswith(
+        "Error: 1 runs are not finished; the same command tries again:\n"
+        "reviews-l2-0.9-seed0: failed, MemoryError: too large\n"
+    )
+    done = CliRunner().invoke(main, [*words, "mgpp,gmp"])
+    assert done.exit_code == 0, done.output
+    monkeypatch.setattr("mgpp.training.compare.train_cells", lambda *_, **__: None)  # as if all workers had vanished
+    done = CliRunner().invoke(main, [*words, "mgpp,gmp", "--seeds=0-1"])
+    assert done.exit_code == 1
+    assert "2 runs are not finished" in done.stderr
+    assert done.stderr.endswith("reviews-mgpp-0.9-seed1: missing\nreviews-gmp-0.9-seed1: missing\n")
 
 
 def test_another_recipe_is_refused_before_anything_starts(options):

@@ -17,7 +17,7 @@ from mgpp.runs.sweeps import claim, count_attempts, is_taken, over_seeds
 from mgpp.training import sweep as module
 from mgpp.training.grid import LONGEST_NAME, cells_of, parse_grid
 from mgpp.training.launchers import WorkerLostError
-from mgpp.training.sweep import SweepError
+from mgpp.training.sweep import SweepError, not_finished
 from mgpp.training.worker import work
 
 LAMS = ["reviews-lam=1e-06-seed0", "reviews-lam=1e-05-seed0", "reviews-lam=1e-06-seed1", "reviews-lam=1e-05-seed1"]
@@ -190,6 +190,22 @@ def test_it_goes_on_where_it_stopped_and_grows(options):
     whole = load_sweep(options["out"])
     assert len(whole) == 5
     assert whole["l2.strength"].tolist() == [0.1] + [0.001] * 4
+
+
+def test_what_is_not_finished_is_told_of_the_runs_that_were_asked_for(tmp_path):
+    for name in ("finished", "foreign"):
+        with RunWriter(tmp_path / name, {}):
+            pass
+    mark_failed(tmp_path / "foreign", "not asked for")
+    mark_failed(tmp_path / "failed", "too large")
+    with pytest.raises(KeyboardInterrupt), RunWriter(tmp_path / "stopped", {}):
+        raise KeyboardInterrupt("go on later")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("{")
+    missing, damaged, *lines = not_finished(["missing", "damaged", "failed", "stopped", "finished"], tmp_path)
+    assert lines == ["failed: failed, too large", "stopped: stopped, KeyboardInterrupt: go on later"]
+    assert missing == "missing: missing"
+    assert re.match(r"damaged: .*run.json is not readable", damaged)
 
 
 def test_an_error_of_its_own_is_not_worth_another_try(options, lines):
@@ -386,7 +402,7 @@ def test_real_trainings_in_processes_and_what_failed_at_the_end(options, tmp_pat
     ]
     done = call(*words, "--jobs=2")
     assert done.exit_code == 1
-    assert done.stderr.startswith("Error: 1 runs failed; the same command tries again:\nreviews-quick-include=nonsense")
+    assert done.stderr.startswith("Error: 1 runs are not finished; the same command tries again:\nreviews-quick-inc")
     assert "matches no parameter" in done.stderr
     assert "%|" not in done.output  # no bar where there is no terminal
     frame = load_sweep(options["out"])

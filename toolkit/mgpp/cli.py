@@ -184,7 +184,7 @@ def sweep(
     from mgpp.runs.sweeps import SWEEP_FILE, over_seeds, sweep_frame
     from mgpp.training.grid import cells_of, parse_grid
     from mgpp.training.recipes import parse_override
-    from mgpp.training.sweep import sweep, unfinished
+    from mgpp.training.sweep import not_finished, sweep, unfinished
 
     folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-sweep"
     common = dict(parse_override(text) for text in overrides) | ({"data": data} if data else {})
@@ -200,7 +200,7 @@ def sweep(
     frame = sweep(recipe, **asked, out=folder, launcher=launcher, retries=retries)
     _show_means(over_seeds(frame))
     click.echo(folder / SWEEP_FILE)
-    _complain([f"{row.name}: {row.error}" for row in frame[frame["status"] != "finished"].itertuples(index=False)])
+    _complain(not_finished(frame["name"], folder))
 
 
 def _show_means(table: "DataFrame") -> None:
@@ -218,10 +218,10 @@ def _show_means(table: "DataFrame") -> None:
     click.echo(shown.to_string(index=False, na_rep="-", float_format="{:g}".format))
 
 
-def _complain(failed: list[str]) -> None:
-    if failed:
+def _complain(missing: list[str]) -> None:
+    if missing:
         advice = "the same command tries again"
-        raise click.ClickException("\n".join([f"{len(failed)} runs failed; {advice}:", *failed]))
+        raise click.ClickException("\n".join([f"{len(missing)} runs are not finished; {advice}:", *missing]))
 
 
 @main.command()
@@ -255,23 +255,23 @@ def compare(
     from mgpp.analysis.comparison import comparison_frame, comparison_summary, judged_by
     from mgpp.analysis.report import write_comparison
     from mgpp.runs import load_runs
-    from mgpp.training.compare import compare
+    from mgpp.training.compare import compare, grid
     from mgpp.training.recipes import parse_override
+    from mgpp.training.sweep import not_finished
 
     asked: dict[str, Any] = {"methods": _words(methods), "sparsities": _shares(sparsities), "seeds": _numbers(seeds)}
     asked["overrides"] = dict(parse_override(text) for text in overrides)
     folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison"
     compare(recipe, **asked, out=folder, launcher=_launcher(folder, retries=retries, **launch), retries=retries)
     runs = load_runs(folder)
-    failed = [run for run in runs if run.status == "failed"]
-    if len(failed) < len(runs):
+    if any(run.status == "finished" for run in runs):
         frame = comparison_frame(runs)
         table = comparison_summary(frame)
         table.insert(3, "metric", judged_by(frame)[0])
         _show_means(table)
         for path in write_comparison(folder, trials=trials, readme=readme, figures=figures):
             click.echo(path)
-    _complain([f"{run.name}: {run.info.get('error')}" for run in failed])
+    _complain(not_finished([cell.run_name for cell in grid(recipe, **asked)], folder))
 
 
 def _words(text: str) -> list[str]:

@@ -209,6 +209,26 @@ class _Training:
         self.report(f"[{self.over}/{len(self.cells)}] {in_a_line(run)}")
 
 
+def not_finished(names: Iterable[str], out: str | Path) -> list[str]:
+    """A line on each of these runs that is not finished: what became of it. Other runs in the folder don't count.
+
+    Example:
+        >>> not_finished(["reviews-l2-0.9-seed0"], "a-folder-that-does-not-exist")
+        ['reviews-l2-0.9-seed0: missing']
+    """
+    lines = []
+    for name in names:
+        try:
+            run = run_in(Path(out) / name)
+        except RunError as damaged:
+            lines.append(f"{name}: {damaged}")
+            continue
+        if run is None or run.status != "finished":
+            words = [run.status, run.info.get("error")] if run else ["missing"]
+            lines.append(f"{name}: {', '.join(filter(None, words))}")
+    return lines
+
+
 def how_it_went(job: Job) -> tuple[str | None, bool]:
     """Why an attempt failed, None if it did not, and whether it may go otherwise another time."""
     try:
