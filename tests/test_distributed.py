@@ -176,11 +176,10 @@ def _mixed(index, folder):
     run = train(recipe, folder / "mixed", progress=False)
     assert run.final["zeros"] == round(0.8 * run.info["targets"]["count"])
     pairs = {"max_steps": 6, "save_every": 2, "save_model": False}
-    with pytest.raises(RecipeError, match="save_every=2: a sharded training can't be resumed yet"):
-        train(sharded(recipe_of(folder, **pairs)), folder / "refused", progress=False)
     with pytest.raises(RecipeError, match="batch_size=7 is the batch of all 2 processes together"):
         train(recipe_of(folder, batch_size=7), folder / "refused", progress=False)
-    _stop_and_go_on(index, folder, recipe_of(folder, **pairs, method="platon"))
+    for name, recipe in {"ddp": recipe_of(folder, **pairs), "fsdp": sharded(recipe_of(folder, **pairs))}.items():
+        _stop_and_go_on(index, folder / name, recipe_from(recipe.as_dict(), method="platon"))
     broken = recipe_of(folder, optimizer={"learning_rate": 1e30}, save_model=False)
     with pytest.raises(RuntimeError, match="the log is kept"):
         train(broken, folder / "broken", progress=False)

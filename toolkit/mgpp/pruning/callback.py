@@ -36,14 +36,15 @@ class PruningCallback(TrainerCallback):
     Args:
         pruner: holds weights, schedule and penalty.
         run_writer: where to log, for instance `mgpp.RunWriter(folder)`; None logs nothing.
+        saves: whether to save the Pruner's state; False for a Trainer that does so itself.
         observing: options of the `Observer`, such as `every=10`.
 
     Example:
         >>> trainer = Trainer(model, args, train_dataset=data, callbacks=[PruningCallback(pruner)])  # doctest: +SKIP
     """
 
-    def __init__(self, pruner: Pruner, run_writer: Writer | None = None, **observing: Any):
-        self.pruner = pruner
+    def __init__(self, pruner: Pruner, run_writer: Writer | None = None, *, saves: bool = True, **observing: Any):
+        self.pruner, self.saves = pruner, saves
         self.observer = Observer(pruner, run_writer, **observing) if run_writer is not None else None
 
     def on_train_begin(
@@ -78,12 +79,12 @@ class PruningCallback(TrainerCallback):
         self.pruner.begin_step(state.global_step)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save the Pruner's state in the Trainer's checkpoint, unless the Trainer has done so."""
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        if (folder / STATE_FILE).exists():
+        """Save the Pruner's state in the Trainer's checkpoint; all processes take part, and the first writes."""
+        if not self.saves:
             return
         tensors = {key: value.contiguous() for key, value in self.pruner.state_dict().items()}
-        save_file(tensors, folder / STATE_FILE)
+        if state.is_world_process_zero:
+            save_file(tensors, Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

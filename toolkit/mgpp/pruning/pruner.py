@@ -311,14 +311,20 @@ class Pruner:
             )
         return found
 
-    def state_dict(self) -> dict[str, Any]:
-        """All tensors that it takes to go on exactly, whole, however the weights are shared out.
+    def state_dict(self, *, whole: bool = True) -> dict[str, Any]:
+        """All tensors that it takes to go on exactly.
 
         Masks (bool, under `mask.<name>`), the last prune event, and what importance remembers (`importance.<key>`).
+
+        Args:
+            whole: gather the parts of sharded weights, so that the state fits any number of processes; False: what
+                this process holds, and nobody is asked.
         """
-        state: dict[str, Any] = {f"mask.{name}": self.shards.gather(name, mask) for name, mask in self.masks.items()}
+        state: dict[str, Any] = {f"mask.{name}": mask for name, mask in self.masks.items()}
         if not self._has_frozen(self.event):
-            state |= {f"importance.{key}": self._whole(key, part) for key, part in self.importance.tensors().items()}
+            state |= {f"importance.{key}": part for key, part in self.importance.tensors().items()}
+        if whole:
+            state = {key: self._whole(key, part) for key, part in state.items()}
         if self.event is not None:
             state["event"] = torch.tensor(
                 [self.event.step, self.event.threshold, self.event.regrown, self.event.churn], dtype=torch.float64
@@ -326,7 +332,7 @@ class Pruner:
         return state
 
     def _whole(self, key: str, part: Tensor) -> Tensor:
-        """What importance remembers, gathered where it belongs to a weight."""
+        """What is remembered, gathered where it belongs to a weight."""
         name = self.shards.named_in(key)
         return part if name is None or part.shape != self.shards[name].shape else self.shards.gather(name, part)
 
@@ -335,8 +341,12 @@ class Pruner:
         name = self.shards.named_in(key)
         return whole if name is None or whole.shape != self.weights[name].shape else self.shards.part(name, whole)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, whole: bool = True) -> None:
         """Restore what `state_dict` gave.
+
+        Args:
+            state: masks, event, and what importance remembers.
+            whole: whether it is of whole weights, or of the parts that this process holds.
 
         Raises:
             ValueError: if a mask's name or shape fits no target, or importance remembers something else.
@@ -345,17 +355,17 @@ class Pruner:
         if masks and masks.keys() != self.weights.keys():
             strange = sorted(masks.keys() ^ self.weights.keys())
             raise ValueError(f"load_state_dict: masks and targets differ in {strange[:3]}; load the same model")
-        _check_shapes({name: mask.shape for name, mask in masks.items()}, self.weights, "load_state_dict: mask")
+        targets: Mapping[str, Tensor] = self.weights if whole else self.shards
+        _check_shapes({name: mask.shape for name, mask in masks.items()}, targets, "load_state_dict: mask")
+        parts = {key: self._part(key, value) if whole else value for key, value in state.items()}
         step, *measures = state["event"].tolist() if "event" in state else (0,)
         event = PruneEvent(int(step), *measures) if measures else None
         if not self._has_frozen(event):
             own = "importance."
             self.importance.attach(self.shards)
-            remembered = {key.removeprefix(own): state[key] for key in state if key.startswith(own)}
-            self.importance.load({key: self._part(key, value) for key, value in remembered.items()})
-        parts = {name: self.shards.part(name, mask) for name, mask in masks.items()}
+            self.importance.load({key.removeprefix(own): parts[key] for key in parts if key.startswith(own)})
         self._bits = {
-            name: pack(part.to(self.shards[name].device, torch.bool, copy=True)) for name, part in parts.items()
+            name: pack(parts[f"mask.{name}"].to(self.shards[name].device, torch.bool, copy=True)) for name in masks
         }
         self.event, self.is_fresh = event, False
         self._recent = [(self.target_count(self.event.step), self.event.threshold)] if self.event else []

@@ -111,7 +111,7 @@ class Shards(Mapping[str, Tensor]):
             >>> Shards({"layer.w": torch.ones(1)}).named_in("score.layer.w")
             'layer.w'
         """
-        return next((name for name in self if f".{key}".endswith(f".{name}")), None)
+        return max((name for name in self if f".{key}".endswith(f".{name}")), key=len, default=None)
 
     @contextmanager
     def gradients(self) -> Iterator[None]:

@@ -8,6 +8,9 @@
       rank-0.safetensors, rank-0.json         of each process: random generators, order of the data, loss to be logged
       manifest.json                           the size and the SHA-256 of every file
 
+Of a sharded model no process gathers the others' parts: weights, optimizer and masks lie in the files of each process,
+and there is no `model.safetensors` and no `pruner.safetensors`.
+
 A checkpoint is written into a hidden folder, brought to the disk and renamed; only then an older one is deleted. A
 checkpoint is as sparse as its phase says: in the frozen phase, and right after a prune event, it holds exactly k zeros.
 Between two events of a method that lets weights regrow it holds fewer, since the model itself does, and the masks of
@@ -18,7 +21,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
@@ -28,6 +31,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mgpp.pruning.shards import part_of
 from mgpp.runs import RunWarning
 from mgpp.runs.files import to_disk
 
@@ -98,18 +102,22 @@ def check(checkpoint: Path) -> None:
             raise CheckpointError(f"{path} is {'damaged' if path.is_file() else 'missing'}")
 
 
-def check_processes(checkpoint: Path, count: int) -> None:
-    """Nothing, if a checkpoint was made by as many processes as there are: each has its own share of the data.
+def check_processes(checkpoint: Path, count: int, sharded: bool = False) -> None:
+    """Nothing, if a checkpoint was made by as many processes as there are, and the model is sharded now as it was.
 
     Raises:
-        CheckpointError: with the number that it takes.
+        CheckpointError: with the number of processes, or the setting, that it takes.
     """
-    made_by = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8")).get("processes", 1)
+    manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    made_by, was_sharded = manifest.get("processes", 1), manifest.get("sharded", False)
     if made_by != count:
         raise CheckpointError(
             f"{checkpoint} is of a training in {made_by} processes, and there are {count}; go on with {made_by}: "
             f"torchrun --nproc-per-node {made_by} -m mgpp train --resume {checkpoint.parents[1]}"
         )
+    if was_sharded != sharded:
+        was, now = ("of a", "is not") if was_sharded else ("not of a", "is")
+        raise CheckpointError(f"{checkpoint} is {was} sharded model, and the model {now} sharded; launch it as before")
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
@@ -196,17 +204,26 @@ def weights_of(model: torch.nn.Module) -> dict[str, Tensor]:
     return state
 
 
-@torch.no_grad()
 def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
     """Give a model the weights of a checkpoint.
 
     Raises:
         CheckpointError: if they are those of another model.
     """
-    own, saved = weights_of(model), load_file(checkpoint / MODEL_FILE)
-    strange = [name for name in own.keys() | saved.keys() if name not in own or name not in saved]
-    strange += [name for name in own.keys() & saved.keys() if own[name].shape != saved[name].shape]
+    fill_(weights_of(model), load_file(checkpoint / MODEL_FILE), checkpoint / MODEL_FILE)
+
+
+@torch.no_grad()
+def fill_(own: Mapping[str, Tensor], saved: Mapping[str, Tensor], source: Path) -> None:
+    """Copy saved tensors into those of the same names; into the local part of those that are sharded.
+
+    Raises:
+        CheckpointError: if names or shapes differ; it names `source`.
+    """
+    parts = {name: part_of(tensor) for name, tensor in own.items()}
+    strange = [name for name in parts.keys() | saved.keys() if name not in parts or name not in saved]
+    strange += [name for name in parts.keys() & saved.keys() if parts[name].shape != saved[name].shape]
     if strange:
-        raise CheckpointError(f"{checkpoint / MODEL_FILE} is of another model: {sorted(strange)[0]} does not fit")
-    for name, tensor in own.items():
-        tensor.copy_(saved[name])
+        raise CheckpointError(f"{source} is of another model: {sorted(strange)[0]} does not fit")
+    for name, part in parts.items():
+        part.copy_(saved[name])

@@ -11,7 +11,7 @@ from mgpp.pruning.pruner import Pruner
 from mgpp.runs import RunWriter
 from mgpp.training.checkpoints import load_weights, step_of
 from mgpp.training.faults import check_weights
-from mgpp.training.processes import check_launch
+from mgpp.training.processes import asks_for_shards, check_launch
 from mgpp.training.progress import ProgressBar
 from mgpp.training.randomness import undisturbed
 from mgpp.training.recipes import Recipe
@@ -78,6 +78,7 @@ def fit(
     pruning = PruningCallback(
         pruner,
         writer,
+        saves=False,  # the PruningTrainer does
         every=recipe.log.every,
         histograms_every=recipe.log.histograms_every,
         trajectories=recipe.log.trajectories,
@@ -98,7 +99,7 @@ def fit(
     # and most don't: their gradients would grow with the accumulation. This makes the Trainer average.
     trainer.model_accepts_loss_kwargs = False
     trainer.remove_callback(PrinterCallback)
-    if checkpoint is not None:
+    if checkpoint is not None and not asks_for_shards(arguments):  # a sharded model's masks come with its weights
         restore(pruner, checkpoint)
     if checkpoint is not None and step_of(checkpoint) >= arguments.max_steps:
         load_weights(model, checkpoint)  # the Trainer would make one step more

@@ -84,6 +84,12 @@ def meet(trainer: dict[str, Any]) -> None:
         barrier()
 
 
+def part() -> None:
+    """Take leave of the other processes, before this one ends: torch may crash if it must do so while Python closes."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _check_engines() -> None:
     if _is_set("ACCELERATE_USE_DEEPSPEED"):
         raise RecipeError(
@@ -130,7 +136,7 @@ def check_launch(arguments: TrainingArguments, recipe: Recipe) -> None:
             f"{arguments.n_gpu} -m mgpp train ..., or set CUDA_VISIBLE_DEVICES=0"
         )
     if asks_for_shards(arguments):
-        _check_shards(arguments, recipe)
+        _check_shards(arguments)
     if recipe.batch_size % count:
         fits = sorted({max(count, recipe.batch_size // count * count), -(-recipe.batch_size // count) * count})
         raise RecipeError(
@@ -142,7 +148,7 @@ def check_launch(arguments: TrainingArguments, recipe: Recipe) -> None:
                           "processes; leave it out")  # fmt: skip
 
 
-def _check_shards(arguments: TrainingArguments, recipe: Recipe) -> None:
+def _check_shards(arguments: TrainingArguments) -> None:
     if arguments.world_size == 1:
         raise RecipeError("trainer.fsdp shards a model over several processes; start them: torchrun --nproc-per-node 2")
     version = (arguments.fsdp_plugin_args or {}).get("fsdp_version") or os.environ.get("FSDP_VERSION", "1")
@@ -150,11 +156,6 @@ def _check_shards(arguments: TrainingArguments, recipe: Recipe) -> None:
         raise RecipeError(
             "FSDP1 flattens the matrices that are pruned; use FSDP2: trainer.fsdp_config={version: 2}, or accelerate "
             "launch --fsdp_version 2"
-        )
-    if recipe.save_every is not None:
-        raise RecipeError(
-            f"save_every={recipe.save_every}: a sharded training can't be resumed yet; leave save_every out, or train "
-            "with DDP, without trainer.fsdp"
         )
 
 

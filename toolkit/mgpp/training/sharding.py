@@ -1,7 +1,7 @@
 """Models sharded by FSDP2: on processors, too; whole again where they are saved."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,17 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch import Tensor
 
-from mgpp.training.checkpoints import weights_of, whole_folder
+from mgpp.pruning.callback import bind
+from mgpp.pruning.pruner import Pruner
+from mgpp.pruning.shards import part_of
+from mgpp.training.checkpoints import fill_, weights_of, whole_folder
 from mgpp.training.processes import asks_for_shards, is_main
 from mgpp.training.strict import RecipeError
 
 
-def is_sharded(model: torch.nn.Module) -> bool:
+def is_sharded(model: Any) -> bool:
     """Whether a model's parameters are shared out among processes.
 
     Example:
@@ -98,6 +102,42 @@ def reshard_(model: torch.nn.Module) -> None:
     modules: list[Any] = [module for module in model.modules() if hasattr(module, "reshard")]
     for module in modules:
         module.reshard()
+
+
+def shards_of(model: Any, optimizer: Any, pruner: Pruner) -> dict[str, Any]:
+    """What this process holds of a sharded training, as plain tensors: its parts of weights, optimizer and masks."""
+    state = optimizer.state_dict()
+    moments = {key: {name: part_of(each) for name, each in own.items()} for key, own in state["state"].items()}
+    return {
+        "weights": {name: part_of(weight) for name, weight in weights_of(model).items()},
+        "optimizer": state | {"state": moments},
+        "pruner": pruner.state_dict(whole=False),
+    }
+
+
+def load_shards(shards: Mapping[str, Any], model: Any, optimizer: Any, pruner: Pruner, source: Path) -> None:
+    """Give a training that is sharded as it was what `shards_of` noted in this process.
+
+    Raises:
+        CheckpointError: if it is of another model; it names `source`.
+    """
+    fill_(weights_of(model), shards["weights"], source)
+    optimizer.load_state_dict(shards["optimizer"])
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            share_out_(optimizer.state[weight], weight)
+    bind(pruner, model)
+    pruner.load_state_dict(shards["pruner"], whole=False)
+
+
+def share_out_(moments: dict[str, Any], weight: Any) -> None:
+    """Make parts that belong to a sharded weight, such as an optimizer's moments, parts of tensors sharded alike."""
+    from torch.distributed.tensor import DTensor
+
+    for name, part in moments.items() if isinstance(weight, DTensor) else ():
+        if isinstance(part, Tensor) and part.ndim and not isinstance(part, DTensor):
+            layout: Any = {"device_mesh": weight.device_mesh, "placements": weight.placements}
+            moments[name] = DTensor.from_local(part, **layout, shape=weight.shape, stride=weight.stride())
 
 
 def save_final(model: Any, tokenizer: Any, target: Path) -> None:

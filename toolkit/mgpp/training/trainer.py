@@ -23,6 +23,7 @@ from mgpp.training.faults import check_gradient, check_loss, check_weights
 from mgpp.training.parallel import ParallelTrainer
 from mgpp.training.processes import barrier, is_main, rank
 from mgpp.training.randomness import random_state, set_random_state
+from mgpp.training.sharding import is_sharded, load_shards, shards_of
 from mgpp.training.states import load_state, save_state, save_tensors
 
 
@@ -69,6 +70,9 @@ class PruningTrainer(ParallelTrainer):
     # What follows stands in for the Trainer's methods of these names, which use pickle.
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        sharded = is_sharded(self.model)
+        if sharded and self.state.global_step == self.state.max_steps:
+            return  # it takes a step of the Trainer to shard the model again, and none would be left
         check_weights(self)
         folder = Path(str(self.args.output_dir))
         target = checkpoint_folder(folder, self.state.global_step)
@@ -76,21 +80,23 @@ class PruningTrainer(ParallelTrainer):
         if is_main():
             begin_folder(hidden)
         barrier()
-        save_state(hidden / f"rank-{rank()}", self._state_of_this_process())
+        shards = {"shards": shards_of(self.model, self.optimizer, self.pruner)} if sharded else {}
+        save_state(hidden / f"rank-{rank()}", self._state_of_this_process() | shards)
         if is_main():
             self._write(hidden)
         barrier()
         if is_main():
-            write_manifest(hidden, step=self.state.global_step, processes=self.args.world_size)
+            write_manifest(hidden, step=self.state.global_step, processes=self.args.world_size, sharded=sharded)
             complete_folder(hidden, target)
             rotate(folder, self.state.global_step, self.args.save_total_limit)
         barrier()
 
     def _write(self, folder: Path) -> None:
         model: Any = self.model
-        save_tensors(weights_of(model), folder / MODEL_FILE)
+        if not is_sharded(model):
+            save_tensors(weights_of(model), folder / MODEL_FILE)
+            save_tensors(self.pruner.state_dict(), folder / STATE_FILE)
         model.config.save_pretrained(folder)
-        save_tensors(self.pruner.state_dict(), folder / STATE_FILE)
         save_state(folder / "training", self._state_of_the_training())
         self.state.save_to_json(str(folder / TRAINER_FILE))
 
@@ -98,7 +104,8 @@ class PruningTrainer(ParallelTrainer):
         return {name: each.state_dict() for name, each in self._parts().items()}
 
     def _parts(self) -> dict[str, Any]:
-        parts = {"optimizer": self.optimizer, "schedule": self.lr_scheduler, "scaler": self.accelerator.scaler}
+        parts = {"schedule": self.lr_scheduler, "scaler": self.accelerator.scaler}
+        parts |= {} if is_sharded(self.model) else {"optimizer": self.optimizer}
         return {name: each for name, each in parts.items() if each is not None}
 
     def _state_of_this_process(self) -> dict[str, Any]:
@@ -114,13 +121,16 @@ class PruningTrainer(ParallelTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         target: Any = model or self.model
-        load_weights(target, Path(resume_from_checkpoint))
+        if not is_sharded(target):  # its shards come with those of the optimizer
+            load_weights(target, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         state = load_state(Path(str(checkpoint)) / "training")
         for name, each in self._parts().items():
             each.load_state_dict(state[name])
-        self.resumed = load_state(Path(str(checkpoint)) / f"rank-{rank()}")
+        self.resumed = load_state(own := Path(str(checkpoint)) / f"rank-{rank()}")
+        if is_sharded(self.model):
+            load_shards(self.resumed.pop("shards"), self.model, self.optimizer, self.pruner, own)
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         pass  # loaded with the optimizer
