@@ -1,7 +1,10 @@
 """Run a function in several processes at once, as torchrun would: with gloo on the CPU, one thread each."""
 
 import datetime
+import faulthandler
+import gc
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +20,7 @@ def together(count, function, *args):
 
 
 def _in_process(index, count, meeting, function, args):
+    faulthandler.enable()  # so that a crash says where
     torch.set_num_threads(1)
     mp.current_process().name = "MainProcess"  # as it is under torchrun; a collator of transformers asks for it
     os.environ |= {"RANK": str(index), "LOCAL_RANK": str(index), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
@@ -30,4 +34,7 @@ def _in_process(index, count, meeting, function, args):
     )
     function(index, *args)
     dist.barrier()
+    gc.collect()  # what holds on to the group goes before it does
     dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # torch's threads may crash while Python closes, which is not what is tested

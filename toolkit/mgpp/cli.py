@@ -116,10 +116,11 @@ def _settings(recipe: str, overrides: tuple[str, ...], **more: str) -> "Recipe":
 
 def _report(run: "Run") -> None:
     """Say how a run ended, once, however many processes trained."""
-    from mgpp.training.processes import is_main
+    from mgpp.training.processes import is_main, part
 
     if is_main():
         click.echo(_result(run))
+    part()
 
 
 def _result(run: "Run") -> str:
