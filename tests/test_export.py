@@ -1,10 +1,14 @@
+import errno
 import inspect
 import itertools
 import json
 import math
 import re
+import resource
 import shlex
 import shutil
+from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -229,6 +233,115 @@ def test_a_model_that_is_not_the_runs_is_refused(own_run, tmp_path, broken):
     with pytest.raises(ExportError, match={"zeros": "promises", "name": "'another'", "shape": r"\[1, 2\]"}[broken]):
         mgpp.export(own_run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == [own_run]  # nothing half made is left
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("layer", NAN, "table[0].layer=nan must be a whole number from -1"),
+        ("layer", "first", "table[0].layer='first' must be"),
+        ("layer", -2, "table[0].layer=-2 must be"),
+        ("kind", NAN, "table[0].kind=nan must be text"),
+        ("name", ["q"], "table[0].name=['q'] must be text"),
+        ("shape", NAN, "table[0].shape=nan must be a list of whole numbers from 1"),
+        ("shape", [32, -32], "table[0].shape=[32, -32] must be"),
+        ("shape", [32.0, 32], "table[0].shape=[32.0, 32] must be"),
+        ("count", NAN, "table[0].count=nan must be a whole number from 1"),
+        ("count", -1, "table[0].count=-1 must be"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_nonsense_in_the_table_of_targets_is_named(own_run, tmp_path, key, value, words, there):
+    targets = json.loads((own_run / "run.json").read_text())["targets"]
+    targets["table"][0] |= {key: value}
+    if not there:
+        targets["table"][0].pop(key)
+        words = f"table[0].{key}=None must be"
+    edit_info(own_run, targets=targets)
+    with pytest.raises(ExportError, match=rf"run.json is damaged: targets.{re.escape(words)}.*; train again: mgpp"):
+        mgpp.export(own_run, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [own_run]
+
+
+@pytest.mark.parametrize("row", ["q", None, 3])
+def test_a_table_of_targets_has_rows_each_of_its_own_matrix(own_run, tmp_path, row):
+    table = json.loads((own_run / "run.json").read_text())["targets"]["table"]
+    edit_info(own_run, targets={"table": [*table, row]})
+    with pytest.raises(ExportError, match=rf"targets.table\[{len(table)}\]={row!r} must be keys and values"):
+        mgpp.export(own_run, tmp_path / "out")
+    edit_info(own_run, targets={"table": [*table, table[0]]})
+    with pytest.raises(ExportError, match="has a name twice"):
+        mgpp.export(own_run, tmp_path / "out")
+
+
+@contextmanager
+def full_disk(size=20_000):
+    """No file may be larger, which the system says as it says that the disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("format", ["plain", "packed"])
+def test_a_full_disk_is_said_and_leaves_nothing_and_what_was_there(own_run, run_folder, tmp_path, format):
+    for size, file in ((20_000, f"model.{'packed.' * (format == 'packed')}safetensors"), (100, "")):
+        words = rf"out was not written, .*{file}.*the disk is full \(File too large\); make room, or choose another"
+        with full_disk(size), pytest.raises(ExportError, match=words):
+            mgpp.export(own_run, tmp_path / "not" / "yet" / "out", format=format)
+    assert list(tmp_path.iterdir()) == [own_run]
+    out = mgpp.export(own_run, tmp_path / "out", format="packed")
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    with full_disk(), pytest.raises(ExportError, match="the disk is full"):
+        mgpp.unpack(out, tmp_path / "plain")
+    with full_disk(), pytest.raises(ExportError, match="the disk is full"):
+        mgpp.export(own_run, out, format=format, replace=True)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    assert sorted(tmp_path.iterdir()) == sorted([own_run, out])
+
+
+def test_an_export_whose_place_is_taken_at_the_last_moment_comes_back(own_run, tmp_path, monkeypatch):
+    out, rename = mgpp.export(own_run, tmp_path / "out"), Path.rename
+
+    def fail_once(path, target):
+        if path.name == target.name == "out":
+            monkeypatch.undo()
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(target))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(ExportError, match=r"out was not written, .*out: Directory not empty; .* --to DIR"):
+        mgpp.export(own_run, out, format="packed", replace=True)
+    assert (out / "model.safetensors").is_file()
+    assert sorted(tmp_path.iterdir()) == sorted([own_run, out])
+
+
+def test_places_that_can_not_be_written(own_run, tmp_path):
+    file = tmp_path / "afile"
+    file.touch()
+    for place in (file / "x", file / "x" / "y", file):
+        done = CliRunner().invoke(main, ["export", str(own_run), "--to", str(place)])
+        assert done.exit_code == 1
+        assert done.stderr == f"Error: {place} can't be a folder: {file} is a file; choose another: --to DIR\n"
+    done = CliRunner().invoke(main, ["export", str(own_run), "--to", "/proc/out"])  # nobody may write there
+    assert done.exit_code == 1
+    assert re.match(r"Error: /proc/out was not written, /proc\S*: .*; see that .* choose another", done.stderr)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_a_file_of_weights_that_was_cut_off_is_named(own_run, tmp_path, keep):
+    file = own_run / "checkpoints" / "final" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    done = CliRunner().invoke(main, ["export", str(own_run), "--to", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"Error: {file} can't be read as safetensors: ")
+    assert done.stderr.endswith("; bring the whole file back\n")
+    assert list(tmp_path.iterdir()) == [own_run]
 
 
 def test_a_folder_in_use_is_not_overwritten(run_folder, packed_folder, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mgpp.exporting.packed import ExportError
@@ -52,12 +52,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise ExportError(f"{file} can't be read as safetensors: {error}") from None
-
-
-def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """A safetensors file as transformers writes it."""
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file, metadata={"format": "pt"})
+        raise ExportError(f"{file} can't be read as safetensors: {error}; bring the whole file back") from None
 
 
 def write_index(folder: Path, names: Mapping[str, str], size: int) -> None:
@@ -107,6 +102,13 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def sha256(file: Path) -> str:
-    """The hash of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """The hash of a file, in hexadecimal.
+
+    Raises:
+        ExportError: if it can't be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ExportError(f"{file} can't be read: {error.strerror or error}; see that it may be") from None

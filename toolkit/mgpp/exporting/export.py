@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +11,26 @@ import torch
 from torch import Tensor
 
 from mgpp.exporting.card import write_card
-from mgpp.exporting.checkpoint import copy_settings, read_tensors, weight_files, write_index, write_tensors
-from mgpp.exporting.folder import check_place, whole_folder, write_record
+from mgpp.exporting.checkpoint import copy_settings, read_tensors, weight_files, write_index
+from mgpp.exporting.folder import whole_folder, write_record
 from mgpp.exporting.hub import check_name, upload
 from mgpp.exporting.packed import ExportError, pack_tensors, packed_bytes, unpack_tensors
 from mgpp.exporting.unpacking import SUFFIX
 from mgpp.runs import Run, load_run
+from mgpp.training.states import save_tensors
+from mgpp.training.strict import shown
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+ROW: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the target table: what stands where, and how to tell
+    "name": ("text", lambda name: isinstance(name, str)),
+    "layer": ("a whole number from -1", lambda layer: type(layer) is int and layer >= -1),
+    "kind": ("text", lambda kind: isinstance(kind, str)),
+    "shape": (
+        "a list of whole numbers from 1",
+        lambda shape: isinstance(shape, list) and all(type(size) is int and size >= 1 for size in shape),
+    ),
+    "count": ("a whole number from 1", lambda count: type(count) is int and count >= 1),
+}
 
 
 @dataclass
@@ -68,7 +80,8 @@ def export(
 
     Raises:
         RunError: if the run can't be read.
-        ExportError: if it is not finished, has no checkpoint, or does not hold the zeros it promises.
+        ExportError: if it is not finished, has no checkpoint, does not hold the zeros it promises, or is damaged; or if
+            the folder can't be written, of which nothing is left then.
 
     Example:
         >>> export("data/local/reviews-mgpp-0.9-seed0", "my-model", format="packed")  # doctest: +SKIP
@@ -79,7 +92,6 @@ def export(
             raise ExportError(f"{name}={value!r} must be one of {', '.join(str(each) for each in known)}")
     if push_to_hub is not None:
         check_name(push_to_hub)
-    check_place(Path(to).resolve(), replace=replace)
     targets = _targets(run)
     with whole_folder(Path(to), replace=replace) as making:
         exported = _write_weights(run, targets, making, format, dtype)
@@ -103,9 +115,23 @@ def _targets(run: Run) -> dict[str, dict[str, Any]]:
         raise ExportError(f"{run.checkpoint} is missing: git keeps no weights; train again: {train_again(run)}")
     table = run.info.get("targets")
     rows = table.get("table") if isinstance(table, dict) else None
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "name" in row for row in rows):
+    if not isinstance(rows, list) or not rows:
         raise ExportError(f"{run.folder}/run.json has no table of targets; a newer run has")
-    return {str(row["name"]): row for row in rows}
+    if fault := _fault_of(rows):
+        raise ExportError(f"{run.folder}/run.json is damaged: {fault}; train again: {train_again(run)}")
+    return {row["name"]: row for row in rows}
+
+
+def _fault_of(rows: list[Any]) -> str | None:
+    """What is wrong with a table of targets, in words; None if nothing is."""
+    for number, row in enumerate(rows):
+        place = f"targets.table[{number}]"
+        if not isinstance(row, dict):
+            return f"{place}={shown(row)} must be keys and values"
+        for key, (kind, fits) in ROW.items():
+            if not fits(row.get(key)):
+                return f"{place}.{key}={shown(row.get(key))} must be {kind}"
+    return None if len({row["name"] for row in rows}) == len(rows) else "targets.table has a name twice"
 
 
 def train_again(run: Run) -> str:
@@ -147,7 +173,7 @@ def _write_weights(run: Run, targets: Mapping[str, Any], to: Path, layout: str, 
         if layout == "packed":
             tensors = pack_tensors(tensors, targets)
         suffix = SUFFIX if layout == "packed" else ".safetensors"
-        write_tensors(tensors, to / f"{file.name.removesuffix('.safetensors')}{suffix}")
+        save_tensors(tensors, to / f"{file.name.removesuffix('.safetensors')}{suffix}")
     missing = [name for name in targets if name not in names]
     if missing:
         raise ExportError(f"{run.checkpoint} has no weight {missing[0]!r}, which run.json calls pruned")
@@ -168,13 +194,13 @@ def _count(exported: Exported, name: str, tensor: Tensor, row: Mapping[str, Any]
     if row is None:
         exported.other += tensor.nbytes
         return
-    if list(tensor.shape) != row.get("shape"):
-        raise ExportError(f"{name} has the shape {list(tensor.shape)}, run.json says {row.get('shape')!r}")
+    if list(tensor.shape) != row["shape"]:
+        raise ExportError(f"{name} has the shape {list(tensor.shape)}, run.json says {shown(row['shape'])}")
     zeros = tensor.numel() - int(tensor.count_nonzero())
     packed = packed_bytes(tensor.shape, tensor.numel() - zeros, tensor.itemsize) if tensor.numel() else 0
     exported.dense += tensor.nbytes
     exported.packed += min(packed, tensor.nbytes)
-    about = {key: row.get(key) for key in ("layer", "kind")}
+    about = {key: row[key] for key in ("layer", "kind")}
     exported.targets.append({"name": name, **about, "shape": list(tensor.shape), "zeros": zeros})
 
 

@@ -1,9 +1,10 @@
 """An export's folder: it appears whole or not at all, with a record of what is in it."""
 
+import errno
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ from mgpp.runs.borders import stray
 
 RECORD = "mgpp.json"
 FORMAT_VERSION = 1
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_place(to: Path, *, replace: bool = False) -> None:
     """Nothing, if an export can be written to `to`: it does not exist, is empty, or holds one that may be replaced.
 
     Raises:
-        ExportError: if it holds other files.
+        ExportError: if it holds other files, or would lie in a file.
     """
+    nearest = next(each for each in (to, *to.parents) if each.exists())
+    if not nearest.is_dir():
+        raise ExportError(f"{to} can't be a folder: {nearest} is a file; choose another: --to DIR")
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
         return
     if not (to / RECORD).is_file():
@@ -35,18 +40,60 @@ def _is_size(facts: Any) -> bool:
 
 @contextmanager
 def whole_folder(to: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A hidden folder beside `to`, which takes its place when all went well, and is removed when not."""
-    to = to.resolve()
-    check_place(to, replace=replace)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as hidden:
-        making = Path(hidden) / to.name
-        making.mkdir()
-        yield making
-        check_place(to, replace=replace)  # somebody else may have been faster
-        if to.exists():
-            to.rename(Path(hidden) / "replaced")  # deleted with the hidden folder
+    """A hidden folder beside `to`, which takes its place when all went well, and is removed when not.
+
+    Raises:
+        ExportError: if `to` holds other files, or in place of the system's refusals to read or write in this block.
+    """
+    with _in_words(to):
+        to = to.resolve()
+        check_place(to, replace=replace)
+        with _parent_of(to), tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as hidden:
+            making = Path(hidden) / to.name
+            making.mkdir()
+            yield making
+            check_place(to, replace=replace)  # somebody else may have been faster
+            _put(making, to)
+
+
+@contextmanager
+def _in_words(to: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        way_out = "make room" if error.errno in FULL else "see that it can be read and written"
+        reason = f"the disk is full ({error.strerror})" if error.errno in FULL else error.strerror or str(error)
+        raise ExportError(
+            f"{to} was not written, {where}{reason}; {way_out}, or choose another folder: --to DIR"
+        ) from error
+
+
+@contextmanager
+def _parent_of(to: Path) -> Iterator[None]:
+    """The folder that `to` lies in, which is removed again if the block fails and made it."""
+    missing = [each for each in to.parents if not each.exists()]
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody else uses it by now
+            for each in missing:
+                each.rmdir()
+        raise
+
+
+def _put(making: Path, to: Path) -> None:
+    """Give a folder its place; what it replaces lies beside where it was made, and comes back if that fails."""
+    replaced = making.with_name(f"{to.name}-replaced")
+    if to.exists():
+        to.rename(replaced)
+    try:
         making.rename(to)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(to)
+        raise
 
 
 def write_record(folder: Path, **facts: Any) -> None:

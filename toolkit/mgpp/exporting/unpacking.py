@@ -5,9 +5,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mgpp.exporting.checkpoint import copy_settings, read_tensors, write_index, write_tensors
+from mgpp.exporting.checkpoint import copy_settings, read_tensors, write_index
 from mgpp.exporting.folder import read_record, whole_folder, write_record
 from mgpp.exporting.packed import ExportError, unpack_tensors
+from mgpp.training.states import save_tensors
 
 SUFFIX = ".packed.safetensors"
 
@@ -45,7 +46,7 @@ def unpack(folder: str | Path, to: str | Path, *, replace: bool = False) -> Path
         replace: delete an export that `to` holds, instead of refusing.
 
     Raises:
-        ExportError: as `load_packed`, or if `to` holds other files.
+        ExportError: as `load_packed`, or if `to` holds other files or can't be written.
 
     Example:
         >>> unpack("packed-model", "plain-model")  # doctest: +SKIP
@@ -57,7 +58,7 @@ def unpack(folder: str | Path, to: str | Path, *, replace: bool = False) -> Path
         for file in _packed_files(folder):
             tensors = unpack_tensors(read_tensors(file))
             plain = file.name.removesuffix(SUFFIX) + ".safetensors"
-            write_tensors(tensors, making / plain)
+            save_tensors(tensors, making / plain)
             names |= dict.fromkeys(tensors, plain)
             size += sum(tensor.nbytes for tensor in tensors.values())
         write_index(making, names, size)
