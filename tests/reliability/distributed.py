@@ -1,6 +1,6 @@
 """Prune and train in several processes, and compare with one: masks, losses, what is sent, what is allocated.
 
-    python tests/reliability/distributed.py [data/reliability/distributed.json]
+    python tests/reliability/distributed.py [--out data/reliability/distributed.json]
 
 A prune event of 10 million weights in DTensor shards (FSDP2) or copies (DDP), and a short training of a small BERT
 without dropout, by 1, 2 and 4 processes on one machine, with gloo.
@@ -18,6 +18,7 @@ import torch.distributed as dist
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import test_distributed as trainings
+from findings import parser_of, write
 from test_shards import Largest, plain, share_out, whole
 from together import together
 from torch.distributed.device_mesh import init_device_mesh
@@ -25,7 +26,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from mgpp import CubicSparsity, Pruner
 from mgpp.pruning.peers import Peers
 from mgpp.runs import load_run
-from mgpp.training.provenance import provenance
 from mgpp.training.train import train
 
 WORLDS, ROWS, COLUMNS = (1, 2, 4), 2_503, 1_000
@@ -125,18 +125,16 @@ def row_of(kind, world, folder, one):
     return row
 
 
-def main(out):
+def main():
     """Measure, and write the table."""
+    options = parser_of(__file__, __doc__).parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         one = prepare(folder)
         rows = [row_of(kind, world, folder, one) for kind in ("ddp", "fsdp") for world in WORLDS]
     text = "Several processes prune and train like one, over copies (DDP) and shards (FSDP2) of the weights."
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        json.dumps({"what": text, "machine": provenance()["device"]["name"], "rows": rows}, indent=1), encoding="utf-8"
-    )
+    write(options.out, text, rows)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "data/reliability/distributed.json"))
+    main()

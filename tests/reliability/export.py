@@ -1,11 +1,10 @@
 """What an export of the packaged model takes on disk, plain and packed, and whether it comes back bit for bit.
 
-    python tests/reliability/export.py [data/reliability/export.json]
+    python tests/reliability/export.py [--out data/reliability/export.json]
 
 MiniLM is pruned by magnitude, without a training: sizes depend on how many weights are zero, not on which.
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -18,12 +17,12 @@ from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from findings import parser_of, write
 from pruned_runs import pruned_run
 
 import mgpp
 from mgpp.exporting.folder import read_record
 from mgpp.training.packages import MINILM
-from mgpp.training.provenance import provenance
 
 SPARSITIES = (0.5, 0.9, 0.95)
 DTYPES = ("float32", "bfloat16")
@@ -70,7 +69,7 @@ def measure(run: Path, dtype: str, folder: Path) -> dict:
 
 def main() -> None:
     """Write the evidence."""
-    out = Path(sys.argv[1] if len(sys.argv) > 1 else "data/reliability/export.json")
+    options = parser_of(__file__, __doc__).parse_args()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     rows = []
@@ -81,9 +80,7 @@ def main() -> None:
                 rows.append({"sparsity": sparsity} | measure(run, dtype, Path(folder) / dtype))
                 print(rows[-1], file=sys.stderr)
     what = "MiniLM pruned by magnitude, exported plain and packed: bytes on disk, and whether unpacking is exact"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"what": what, "machine": provenance()["device"]["name"], "rows": rows}
-    out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write(options.out, what, rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 Every training runs in a fork of this process, through the command line.
 """
 
-import argparse
 import ctypes
 import json
 import math
@@ -25,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kills import fingerprint, in_a_child, machine
+from findings import parser_of, write
+from kills import fingerprint, in_a_child
 from small_models import small_bert
 from small_training import STEPS, make_quick, small_recipe
 
@@ -416,26 +416,15 @@ def damaged_runs(scene: Scene) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Cause all faults and write what was seen."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = parser_of(__file__, __doc__).parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         rows = cause_all(Scene(Path(scratch)))
-    result = {
-        "what": (
-            f"Faults caused for real in trainings of {STEPS} steps with a checkpoint every three, through the command "
-            "line: what is kept, what the user reads, and whether the run, resumed, ends with the weights and the log "
-            "of one in which nothing went wrong."
-        ),
-        "machine": machine(),
-        "rows": rows,
-    }
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, encoding="utf-8")
-    else:
-        print(text)
+    what = (
+        f"Faults caused for real in trainings of {STEPS} steps with a checkpoint every three, through the command "
+        "line: what is kept, what the user reads, and whether the run, resumed, ends with the weights and the log of "
+        "one in which nothing went wrong."
+    )
+    write(options.out, what, rows)
 
 
 def cause_all(scene: Scene) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ the place, after it, or in the middle of what it writes, with half of the conten
 is resumed, and with even odds killed again. Every training runs in a fork of this process.
 """
 
-import argparse
 import json
 import os
 import random
@@ -25,6 +24,7 @@ from typing import Any
 
 import pandas as pd
 import transformers
+from findings import parser_of, write
 from small_training import make_quick, small_recipe
 
 from mgpp.pruning.pruner import Pruner
@@ -248,21 +248,18 @@ def torture(
 
 def main() -> None:
     """Parse the command line, kill, and write what was seen."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__file__, __doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         outcomes = kill_many(Path(scratch), options.kills, options.variants)
-    result = evidence(outcomes)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    rows = table_of(outcomes)
+    write(options.out, summary_of(outcomes), rows)
     wrong = [f"{outcome.variant} {outcome.kills}: {outcome.wrong}" for outcome in outcomes if outcome.wrong]
-    print(pd.DataFrame(result["rows"]).to_string(index=False), *wrong, sep="\n")
+    print(pd.DataFrame(rows).to_string(index=False), *wrong, sep="\n")
     sys.exit(bool(wrong))
 
 
@@ -306,37 +303,27 @@ def draw_moment(calls: dict[str, int], seconds: float) -> Moment:
     return Moment(place, when, random.randint(1, max(1, calls.get(place, 1))))
 
 
-def evidence(outcomes: list[Outcome]) -> dict[str, Any]:
-    """The table: a row a place, with the kills there and how many of their trainings ended as if never killed."""
+def table_of(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """A row a place, with the kills there and how many of their trainings ended as if never killed."""
     kills = [(moment, outcome) for outcome in outcomes for moment in outcome.kills]
     table = []
     for place in ["any time", *PLACES]:
-        here = [(moment, outcome) for moment, outcome in kills if moment.place == place]
+        here = [outcome for moment, outcome in kills if moment.place == place]
         words = "at any time" if place == "any time" else f"before, in or after: {place}"
-        same = sum(not outcome.wrong for _, outcome in here)
+        same = sum(not outcome.wrong for outcome in here)
         table.append({"killed": words, "kills": len(here), "same weights and log in the end": same})
-    often = Counter(min(len(outcome.kills), 3) for outcome in outcomes)
-    return {
-        "what": (
-            f"{len(kills)} kills with SIGKILL of {len(outcomes)} small trainings ("
-            f"{'; '.join(sorted({outcome.variant for outcome in outcomes}))}), of which "
-            f"{often[2] + often[3]} were killed more than once: all are resumed until they finish, and compared with a "
-            "training never killed: weights bit for bit, metrics.jsonl byte for byte, frames, run.json but for times; "
-            "no row and no part that was logged may be gone at any time between, and no checkpoint damaged."
-        ),
-        "machine": machine(),
-        "rows": table,
-    }
+    return table
 
 
-def machine() -> str:
-    """Processor and versions."""
-    import platform
-
-    import torch
-
+def summary_of(outcomes: list[Outcome]) -> str:
+    """What was done, in a sentence."""
+    kills, often = sum(len(each.kills) for each in outcomes), sum(len(each.kills) > 1 for each in outcomes)
     return (
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+        f"{kills} kills with SIGKILL of {len(outcomes)} small trainings ("
+        f"{'; '.join(sorted({outcome.variant for outcome in outcomes}))}), of which {often} were killed more than "
+        "once: all are resumed until they finish, and compared with a training never killed: weights bit for bit, "
+        "metrics.jsonl byte for byte, frames, run.json but for times; no row and no part that was logged may be gone "
+        "at any time between, and no checkpoint damaged."
     )
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kills import fingerprint, machine
+from findings import parser_of, write
+from kills import fingerprint
 from small_training import make_quick, small_recipe
 
 from mgpp import LocalProcesses, RayCluster, load_run, sweep
@@ -107,29 +108,22 @@ def same(out: Path, undisturbed: dict[str, dict[str, str]]) -> dict[str, int]:
 
 def main() -> None:
     """Train undisturbed, sweep with kills, compare, and write what was seen."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__file__, __doc__)
     parser.add_argument("--kills", type=int, default=10, help="in each sweep")
     parser.add_argument("--seconds", type=float, default=4.0, help="in which a worker may be killed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--launchers", nargs="+", default=list(LAUNCHERS), choices=LAUNCHERS)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         rows = measure(Path(scratch), options)
-    result = {
-        "what": (
-            f"Sweeps of {len(GRID['prior.lam'])} settings x {len(SEEDS)} seeds of a small training, two at a time, "
-            "whose workers are killed with SIGKILL at random moments and begun anew by the sweep, or by Ray; each run "
-            "is compared with a training that nobody disturbed: weights bit for bit, metrics.jsonl byte for byte, and "
-            "in everything also frames, run.json but for times, and the names of all files."
-        ),
-        "machine": machine(),
-        "rows": rows,
-    }
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    what = (
+        f"Sweeps of {len(GRID['prior.lam'])} settings x {len(SEEDS)} seeds of a small training, two at a time, "
+        "whose workers are killed with SIGKILL at random moments and begun anew by the sweep, or by Ray; each run "
+        "is compared with a training that nobody disturbed: weights bit for bit, metrics.jsonl byte for byte, and "
+        "in everything also frames, run.json but for times, and the names of all files."
+    )
+    write(options.out, what, rows)
     print(pd.DataFrame(rows).T.to_string())
     whole = len(GRID["prior.lam"]) * len(SEEDS)
     sys.exit(any(row["finished"] != whole or row["the same in everything"] != whole for row in rows))

@@ -6,7 +6,6 @@ Every kind of file of tests/fuzzing.py is tried in a process of its own, so that
 pip-audit is asked if it is installed, on the PATH or as named by the variable PIP_AUDIT.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -17,10 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from findings import parser_of, write
 from fuzzing import FUZZED
 from hypothesis import HealthCheck, given, settings
-
-from mgpp.training.provenance import provenance
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,9 +90,8 @@ def audit() -> dict:
 
 def main() -> None:
     """Write the evidence."""
-    parser = argparse.ArgumentParser()
+    parser = parser_of(__file__, __doc__)
     parser.add_argument("--examples", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=ROOT / "data" / "reliability" / "trust.json")
     options = parser.parse_args()
     rows = []
     for what in FUZZED:
@@ -102,14 +99,11 @@ def main() -> None:
         print(rows[-1], file=sys.stderr, flush=True)
     rows.append(audit())
     print(rows[-1], file=sys.stderr)
-    facts = {
-        "what": "Strange and damaged files, made by hypothesis, given to the readers: each must be read, or refused "
-        "with the documented error, which names the file or the field",
-        "machine": provenance()["device"]["name"],
-        "rows": rows,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    what = (
+        "Strange and damaged files, made by hypothesis, given to the readers: each must be read, or refused with the "
+        "documented error, which names the file or the field"
+    )
+    write(options.out, what, rows)
 
 
 if __name__ == "__main__":

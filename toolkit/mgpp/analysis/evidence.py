@@ -8,13 +8,14 @@ def evidence_markdown(result: Mapping[str, Any]) -> str:
     """A part of docs/reliability.md.
 
     Args:
-        result: what a script wrote: `what`, one sentence; `machine`, in words or with its `name`; `rows`, whose keys
-            are the columns.
+        result: what a script wrote: `what`, one sentence; `machine`, in words or with its `name`; `git`, the commit
+            that was tried, if it is known; `rows`, whose keys are the columns.
 
     Example:
         >>> rows = [{"kills": 200, "same bits": True}, {"kills": 1000, "same bits": True, "share": 0.12345}]
-        >>> print(evidence_markdown({"what": "Killed and resumed.", "machine": "a laptop", "rows": rows}))
-        Killed and resumed. Made on: a laptop.
+        >>> made = {"machine": "a laptop", "git": {"commit": "c0ffee11"}}
+        >>> print(evidence_markdown({"what": "Killed and resumed.", "rows": rows} | made))
+        Killed and resumed. Made on: a laptop, commit c0ffee1.
         <BLANKLINE>
         | kills | same bits | share |
         |---|---|---|
@@ -24,7 +25,8 @@ def evidence_markdown(result: Mapping[str, Any]) -> str:
     columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
     what, machine = str(result["what"]).rstrip("."), result["machine"]
     name = machine["name"] if isinstance(machine, Mapping) else machine
-    lines = [f"{what}. Made on: {name}.", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    commit = f", commit {git['commit'][:7]}" if (git := result.get("git")) else ""
+    lines = [f"{what}. Made on: {name}{commit}.", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [f"| {' | '.join(_cell(row.get(column)) for column in columns)} |" for row in result["rows"]]
     return "\n".join(lines)
 
