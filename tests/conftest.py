@@ -1,6 +1,9 @@
 """Fixtures shared by all tests: seeds, closed figures, a tiny BERT, a tiny run."""
 
+import gc
 import os
+from dataclasses import replace
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -15,13 +18,37 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from mgpp.runs import load_run
 from mgpp.training.packages import MINILM
 from mgpp.training.recipes import Recipe, load_recipe
+from mgpp.training.tasks import reviews
 from mgpp.training.train import train
 
 collect_ignore = ["benchmarks", "reliability"]  # run by `make bench` and `make reliability`, and in small by tests
 
+# The longest first, so that of several processes none is left alone with a long file at the end.
+LONGEST = ("methods_and_tasks", "launchers", "distributed", "notebooks", "sweep", "benchmarks", "browser", "resume")
+LONGEST += ("shards", "faults", "trust", "workshop", "cli", "train", "failure_gallery", "figures", "dry_run", "movies")
+
 # no deadline: a slow machine is no failure; in CI the same examples every time
 settings.register_profile("mgpp", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("mgpp")
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(Path(item.nodeid.partition("::")[0]).stem, len(rank)))
+
+
+def pytest_collection_finish():
+    """Take what was imported out of the garbage collector, which trainings call and which else looks at all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_loss_of_power():
+    """Don't wait for the disk; what the scripts of `reliability` start does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -73,12 +100,27 @@ def tiny_recipe(tiny_model_folder) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def tiny_runs_folder(tiny_recipe, tmp_path_factory):
-    """Logged runs of mgpp, l2 and dense with two seeds of mgpp."""
+def _read_few():
+    """Reads two hundred reviews of each split, where the package is as it should be."""
+    few = reviews.read().groupby("split").head(200)
+    return lambda: reviews.REVIEWS.locate() and few
+
+
+@pytest.fixture
+def few_reviews(_read_few, monkeypatch):
+    """As if there were no more: a tiny model would be evaluated far longer than it is trained."""
+    monkeypatch.setattr(reviews, "read", _read_few)
+
+
+@pytest.fixture(scope="session")
+def tiny_runs_folder(tiny_recipe, _read_few, tmp_path_factory):
+    """Logged runs of mgpp, l2 and dense with two seeds of mgpp, on few reviews."""
     folder = tmp_path_factory.mktemp("runs")
-    for overrides in ({"method": "mgpp"}, {"method": "mgpp", "seed": 1}, {"method": "l2"}, {"method": "dense"}):
-        recipe = type(tiny_recipe)(**{**vars(tiny_recipe), **overrides})
-        train(recipe, folder / recipe.run_name, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reviews, "read", _read_few)
+        for overrides in ({"method": "mgpp"}, {"method": "mgpp", "seed": 1}, {"method": "l2"}, {"method": "dense"}):
+            recipe = replace(tiny_recipe, **overrides)
+            train(recipe, folder / recipe.run_name, progress=False)
     return folder
 
 

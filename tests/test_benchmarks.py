@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from browser import find_chromium
+from click.testing import CliRunner
 
 from mgpp import MixtureGaussianPrior
 from mgpp.analysis.tables import benchmark_markdown, training_lines
@@ -25,6 +24,13 @@ def textbook(monkeypatch):
     import textbook
 
     return textbook
+
+
+def call(command, *words):
+    """What a script of the benchmarks prints."""
+    done = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 @pytest.mark.parametrize("k", [1, 500, 1777, 2400])
@@ -51,32 +57,32 @@ def test_the_textbook_adds_and_counts_the_same(textbook):
     assert (_signed_counts(w, 325) == textbook.signed_counts(w, 325)).all()
 
 
-def test_the_kernels_race_and_fill_the_table(tmp_path):
+def test_the_kernels_race_and_fill_the_table(textbook, tmp_path):
+    import run
+
     out = tmp_path / "new" / "bench.json"
-    words = ["--sizes", "tiny", "--rounds", "1", "--steps", "0", "--out", str(out)]
-    done = subprocess.run([sys.executable, str(FOLDER / "run.py"), *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    said = call(run.main, "--sizes", "tiny", "--rounds", 1, "--steps", 0, "--out", out)
     result = json.loads(out.read_text(encoding="utf-8"))
     assert {row["what"] for row in result["kernels"]} >= {"threshold", "prune event", "frozen mask", "histogram"}
-    assert benchmark_markdown(result) in done.stdout
+    assert benchmark_markdown(result) in said
 
 
 @pytest.mark.skipif(
     find_chromium() is None and "CI" not in os.environ, reason="no Chromium here; on Debian: apt-get install chromium"
 )
-def test_the_explorer_is_timed_in_the_page_and_in_jupyterlab(tmp_path):
+def test_the_explorer_is_timed_in_the_page_and_in_jupyterlab(textbook, tmp_path, monkeypatch):
+    import explorer
+
+    monkeypatch.setattr(explorer, "RUNS", explorer.RUNS / "reviews-mgpp-0.95-seed0")
     out, picture = tmp_path / "explorer.json", tmp_path / "explorer.png"
-    words = ["--moves", "6", "--out", str(out), "--picture", str(picture)]
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / "explorer.py"), *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    call(explorer.main, "--moves", 6, "--out", out, "--picture", picture)
     result = json.loads(out.read_text(encoding="utf-8"))
     assert [row["where"] for row in result["rows"]] == ["page from disk", "JupyterLab"]
     assert all(row["moves"] == 6 and 0 < row["median_ms"] <= row["max_ms"] for row in result["rows"])
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("few_reviews")
 def test_a_training_is_taken_apart(textbook, tiny_model_folder):
     import training
 

@@ -3,10 +3,15 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from fake_training import as_words, short_training
 
-from mgpp.cli import _numbers, main
+from mgpp.analysis import figures
+from mgpp.cli import main
+from mgpp.cli.many import _numbers
 from mgpp.pruning.methods import METHODS
 from mgpp.runs import load_run, mark_failed
+
+pytestmark = pytest.mark.usefixtures("few_reviews")
 
 
 def call(*words):
@@ -23,15 +28,13 @@ def test_train_runs_and_figures_together(tiny_recipe, tmp_path, monkeypatch):
     table = call("runs", "data/local").output
     assert "reviews-quick-mgpp-0.9-seed0 finished" in table
     assert call("runs", "data/local/reviews-quick-l2-0.9-seed0").output.count("finished") == 1
+    save = figures.save_figure  # takes longer than the drawing, and the files of all are looked at elsewhere
+    monkeypatch.setattr(
+        figures, "save_figure", lambda figure, stem, *to: save(figure, stem, *to) if stem == "figure_2" else []
+    )
     done = call("figures", "--runs", "data/local")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "figures" / "figure_2.png").stat().st_size > 10_000
-
-
-def test_figures_with_a_movie(tiny_runs_folder, tmp_path):
-    done = call("figures", "--runs", str(tiny_runs_folder), "--out", str(tmp_path), "--movies")
-    assert done.exit_code == 0, done.output
-    assert {path.name for path in tmp_path.iterdir()} >= {"figure_2.pdf", "weights_through_training.gif"}
 
 
 def test_explore_writes_a_page_or_opens_one(tiny_runs_folder, tmp_path, monkeypatch):
@@ -95,14 +98,9 @@ def test_help_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_comparison_goes_on_where_it_was_stopped(tiny_recipe, tmp_path, monkeypatch):
+def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = [
-        f"--set=model={tiny_recipe.model}",
-        "--set=max_steps=6",
-        "--set=precision=fp32",
-        "--set=save_model=false",
-    ]
+    settings = as_words(short_training(tmp_path, max_steps=6, save_every=None, save_model=False))
     words = ["compare", "reviews-quick", *settings, "--methods=mgpp,gmp", "--seeds=0", "--out=runs"]
     (tmp_path / "page.md").write_text("<!-- results -->old<!-- /results -->")
     done = call(*words, "--readme=page.md", "--figures=pictures")

@@ -103,6 +103,7 @@ def test_a_beam_search_costs_what_its_beams_write():
     assert "beams write" not in " ".join(dry_run(load_recipe("glue-rte-bert")).split())
 
 
+@pytest.mark.usefixtures("few_reviews")
 def test_the_plan_is_what_training_does(tiny_recipe, tmp_path):
     recipe = replace(tiny_recipe, max_steps=10, save_model=False)
     plan, run = plan_of(recipe), train(recipe, tmp_path / "run", progress=False)

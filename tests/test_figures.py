@@ -1,8 +1,9 @@
 import dataclasses
-import hashlib
+from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from click.testing import CliRunner
 
 from mgpp import figure_1, figure_2, figure_a1, load_runs, save_figure
 from mgpp.analysis import style
@@ -14,6 +15,10 @@ from mgpp.analysis.figures import (
     figure_survivors,
     render_all,
 )
+from mgpp.analysis.movies import STEM
+from mgpp.cli import main
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_figure_1_has_the_papers_prior_and_a_zoom():
@@ -82,18 +87,23 @@ def test_only_one_recipe_is_compared(tiny_runs_folder):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["MGPP", "L2"]
 
 
-def test_rendering_twice_gives_the_same_bytes(tiny_runs_folder, tmp_path):
-    hashes = []
-    for name in ("a", "b"):
-        paths = render_all(tiny_runs_folder, tmp_path / name)
-        hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths})
-    assert hashes[0] == hashes[1]
-    assert set(hashes[0]) == {
-        f"figure_{stem}{width}.{kind}"
-        for stem in ("1", "2", "a1", "comparison", "survivors")
-        for width in ("", "_column")
-        for kind in ("pdf", "png")
-    }
+def test_the_command_and_the_library_render_the_same_bytes(tiny_runs_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # where the sweep and the simulation are found
+    words = ["figures", "--runs", str(tiny_runs_folder), "--out", str(tmp_path / "command"), "--movies"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    paths = render_all(tiny_runs_folder, tmp_path / "library")
+    for path in paths:
+        assert path.read_bytes() == (tmp_path / "command" / path.name).read_bytes(), path.name
+    assert {path.name for path in paths} == files_of("1", "2", "a1", "comparison", "survivors")
+    more = {"figure_sensitivity.pdf", "figure_sensitivity.png", f"{STEM}.gif", f"{STEM}.html"}
+    written = {path.name for path in (tmp_path / "command").iterdir()}
+    assert written == {path.name for path in paths} | files_of("consistency") | more
+
+
+def files_of(*stems):
+    """A figure's files."""
+    return {f"figure_{stem}{width}.{kind}" for stem in stems for width in ("", "_column") for kind in ("pdf", "png")}
 
 
 def test_fonts_are_embedded_and_files_carry_no_date(tmp_path):

@@ -32,6 +32,7 @@ def test_every_method_and_task_is_named():
     assert {task for task in TASKS if not task.startswith("glue-")} <= named
 
 
+@pytest.mark.usefixtures("few_reviews")
 def test_a_method_is_added_as_contributing_says(tiny_recipe, tmp_path):
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     code = re.search(r"<!-- method -->\n```python\n(.*?)```", text, flags=re.S).group(1)

@@ -14,6 +14,8 @@ from mgpp.training.tasks.base import TaskSettings
 from mgpp.training.train import count_steps, load_task
 from mgpp.training.trainer import PruningTrainer
 
+pytestmark = pytest.mark.usefixtures("few_reviews")
+
 
 def weights_of(run):
     return load_file(run.checkpoint / "model.safetensors")
@@ -97,7 +99,7 @@ def test_a_method_without_prior_logs_no_prior(tiny_runs_folder):
 
 
 def test_the_packaged_model_trains(tmp_path):
-    """Two steps of the real MiniLM: 10,616,832 targets."""
+    """Three steps of the real MiniLM: 10,616,832 targets."""
     recipe = load_recipe(
         "reviews", max_steps=3, batch_size=2, max_length=12, precision="fp32", **{"log.evaluate_every": 10_000}
     )

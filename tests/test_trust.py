@@ -145,6 +145,7 @@ def test_a_parquet_file_can_not_bring_a_type_of_its_own(run_folder, evil, marker
     assert not marker.exists()
 
 
+@pytest.mark.usefixtures("few_reviews")
 def test_a_checkpoint_with_pickles_is_resumed_without_them(tiny_recipe, tmp_path, evil, marker):
     recipe = type(tiny_recipe)(**{**vars(tiny_recipe), "max_steps": 12, "save_every": 5})
     run = train(recipe, tmp_path / "run", progress=False)
