@@ -1,18 +1,24 @@
 """Trainings for tests of what surrounds them: some only write runs, others are real and short."""
 
+import json
+import os
+import signal
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
-from small_models import small_bert
 
 from mgpp import LocalProcesses, RunWriter
+from mgpp.runs.sweeps import count_attempts
 from mgpp.training.worker import work
 
 
 def short_training(folder, **more):
     """Settings of a real training of a second, on a model and data that are made in `folder`."""
+    from small_models import small_bert  # workers that only pretend to train need no models
+
     data = folder / "data"
     data.mkdir()
     rows = pd.DataFrame({"sentence": ["a dull film", "a fine film", "fine", "dull"] * 4, "label": [0, 1, 1, 0] * 4})
@@ -21,6 +27,11 @@ def short_training(folder, **more):
     settings = {"task": "glue-sst2", "data": str(data), "model": str(small_bert(folder / "model")), "max_length": 8}
     settings |= {"batch_size": 4, "max_steps": 20, "precision": "fp32", "threads": 1, "save_every": 2, "log.every": 1}
     return settings | {"log.histograms_every": 5, "log.evaluate_every": 10, "log.trajectories": 5} | more
+
+
+def as_words(settings):
+    """Settings as the command line takes them."""
+    return [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
 
 
 class FakeTraining:
@@ -42,7 +53,29 @@ class FakeTraining:
         return LocalProcesses(jobs, work=partial(work, train_one=self))
 
 
-def until(condition, seconds=120):
+# Stubs for workers in other processes, which import this module and nothing that is slow to import.
+
+
+def die_once_or_fail(recipe, folder):
+    """mgpp's worker is killed the first time, l2 has an error of its own."""
+    if recipe.method == "mgpp" and count_attempts(folder) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    FakeTraining("l2", error=ValueError)(recipe, folder)
+
+
+def always_die(recipe, folder):
+    """As one whose memory ran out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep_long(recipe, folder):
+    """Leaves its process number beside the run's folder."""
+    Path(f"{folder}.part").write_text(str(os.getpid()))
+    Path(f"{folder}.part").rename(f"{folder}.pid")
+    time.sleep(600)
+
+
+def until(condition, seconds=300):
     """Wait for a condition, and fail where it does not come true."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -6,7 +6,8 @@ from no_network import no_network  # noqa: F401
 from small_models import small_bert, small_gpt2
 
 from mgpp import RecipeError, load_recipe
-from mgpp.training.examples import RUNNING_TEXT, count_examples
+from mgpp.training.examples import RUNNING_TEXT, count_examples, known_examples
+from mgpp.training.tasks import reviews
 from mgpp.training.tasks.sources import DataError
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -31,6 +32,15 @@ def test_published_sizes():
     assert (examples.train, examples.validation, examples.final) == (392_702, 9_815, 9_815 + 9_832)
     assert (examples.source, examples.target, examples.origin) == (128, 0, "the published size")
     assert "upper bound" in examples.assumption
+
+
+def test_what_is_known_without_a_tokenizer_is_exact():
+    assert known_examples("reviews", None) == (reviews.read()["split"] == "train").sum()
+    assert (known_examples("xsum", None), known_examples("mlm", None), known_examples("xsum", "here")) == (
+        204_045,
+        None,
+        None,
+    )
 
 
 def test_question_answering_trains_on_windows():

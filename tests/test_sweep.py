@@ -1,4 +1,3 @@
-import json
 import multiprocessing
 import re
 import threading
@@ -8,7 +7,7 @@ from functools import partial
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from fake_training import FakeTraining, short_training, until
+from fake_training import FakeTraining, as_words, short_training, until
 
 from mgpp import LocalProcesses, RecipeError, RunError, RunWriter, load_run, load_runs, load_sweep, sweep
 from mgpp.cli import main
@@ -97,6 +96,11 @@ def test_a_grid_that_says_nothing_is_refused(texts, words):
         ({"task": ["reviews", "reviws"]}, {}, "task='reviws' is unknown; did you mean 'reviews'"),
         ({"trainer.max_gradnorm": [1]}, {}, "is no argument of the Trainer"),
         ({"sparsity.warmup": [0.1, 20]}, {"overrides": {"max_steps": 15}}, "leave no step of 15 to prune in"),
+        ({"sparsity.frozen": [0.2, 0.9]}, {}, "and sparsity.frozen=0.9 are shares of the training and leave no step"),
+        ({"sparsity.warmup": [0.4, 0.6], "sparsity.frozen": [0.1, 0.4]}, {}, "warmup=0.6 and sparsity.frozen=0.4 are"),
+        ({"epochs": [9, 0.5]}, {"overrides": {"sparsity.warmup": 150}}, "leave no step of 152 to prune in"),
+        ({"batch_size": [32, 9999]}, {"overrides": {"epochs": 1}}, "leave no step of 1 to prune in; shorten them, or"),
+        ({"sparsity.warmup": [9]}, {"overrides": {"task": "glue-rte", "epochs": 0.1}}, "no step of 8 to prune in"),
         ({"prior.lam": [0.1]}, {"overrides": {"prior.lam": 0.2}}, "prior.lam=0.2 is set, and the grid varies it"),
         ({}, {"seeds": []}, "there is no seed"),
         ({}, {"seeds": [1, 1]}, "seed=1 comes twice"),
@@ -109,6 +113,14 @@ def test_a_wrong_grid_is_refused_before_anything_starts(options, grid, more, wor
         swept(options, fake, grid=grid, **more)
     assert fake.trained == []
     assert not options["out"].exists()
+
+
+def test_values_need_not_fit_the_recipe_but_each_other():
+    for grid in (
+        {"sparsity.warmup": [0.9, 0.8], "sparsity.frozen": [0.05, 0.02]},
+        {"log.every": [30, 45], "log.histograms_every": [90], "log.evaluate_every": [180, 360]},
+    ):
+        assert len(cells_of("reviews", grid, [0])) == 4
 
 
 def names(grid, **overrides):
@@ -305,13 +317,13 @@ def test_a_run_that_another_process_trains_is_waited_for(options, lines, monkeyp
     def slowly(name, finish):
         with claim(options["out"] / name):
             ready.set()
-            go.wait(20)
+            go.wait(120)
             if finish:
                 others(cells[name], options["out"] / name)
 
     for name, finish in ((LAMS[0], True), (LAMS[3], False)):  # one gets to its end, one gives up
         threading.Thread(target=slowly, args=(name, finish)).start()
-        assert ready.wait(20)
+        assert ready.wait(120)
         ready.clear()
     threading.Timer(0.5, go.set).start()
     frame = swept(options, fake)
@@ -358,10 +370,6 @@ def test_the_same_sweep_twice_at_a_time_trains_nothing_twice(options, monkeypatc
 
 def call(*words):
     return CliRunner().invoke(main, ["sweep", "reviews-quick", *words])
-
-
-def as_words(settings):
-    return [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(options):

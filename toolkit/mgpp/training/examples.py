@@ -15,7 +15,7 @@ from mgpp.training.recipes import Recipe
 from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS, reviews_lm
 from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.sizes import SIZES, training_examples
+from mgpp.training.tasks.sizes import SIZES, TRAINING_REVIEWS, WINDOWS, training_examples
 
 EMBEDDED = ("reviews", "reviews-lm", "film-qa")  # their texts come in a package
 SUMMARIES = ("xsum", "cnn-dailymail")
@@ -72,6 +72,18 @@ def count_examples(recipe: Recipe) -> Examples:
     settings = TaskSettings(recipe.max_length, **asdict(recipe.text), data=folder)
     with _no_bars():
         return counted_examples(TASKS[recipe.task](tokenizer, settings).splits)
+
+
+def known_examples(task: str, data: str | None) -> int | None:
+    """How many examples a task trains on, exactly; None where texts would have to be read and tokenized to know.
+
+    Example:
+        >>> known_examples("glue-rte", None), known_examples("squad", None), known_examples("glue-rte", "my-data")
+        (2490, None, None)
+    """
+    if data is not None or task in WINDOWS:
+        return None
+    return TRAINING_REVIEWS if task == "reviews" else SIZES.get(task, {}).get("train")
 
 
 @contextmanager

@@ -10,11 +10,12 @@ from typing import Any
 
 from mgpp.runs.sweeps import dotted
 from mgpp.training.differences import settings_that_act
+from mgpp.training.examples import known_examples
 from mgpp.training.plain_yaml import read_yaml
 from mgpp.training.recipes import Recipe, load_recipe, recipe_from
 from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS
-from mgpp.training.train import check_trainer_section
+from mgpp.training.train import check_trainer_section, count_steps
 
 LONGEST_NAME = 100
 TAKE_LISTS = ("targets.", "trainer.")  # settings whose values may be lists
@@ -96,8 +97,8 @@ def cells_of(
         overrides: values by dotted key that all runs have.
 
     Raises:
-        RecipeError: if a key is unknown, a value is not valid or comes twice, nothing is asked for, or two runs would
-            have one name.
+        RecipeError: if a key is unknown, a value is not valid or comes twice, nothing is asked for, two runs would have
+            one name, or a run's phases don't fit its steps, as far as these are known before the data are read.
 
     Example:
         >>> [cell.name for cell in cells_of("reviews", {"method": ["mgpp", "l2"], "sparsity.final": [0.9]}, [0])]
@@ -106,8 +107,8 @@ def cells_of(
     overrides, seeds = overrides or {}, list(seeds)
     _check_keys(grid, overrides)
     base = base_recipe(recipe, overrides)
-    for key, values in grid.items():
-        _check_values(base, key, values)
+    for key in grid:
+        _check_values(base, key, grid)
     _check_distinct("seed", seeds)
     cells: dict[str, Cell] = {}
     for seed, *values in product(seeds, *grid.values()):
@@ -115,6 +116,7 @@ def cells_of(
         same = cells.setdefault(cell.name.casefold(), cell)  # some file systems take A and a for one
         if same is not cell:
             raise RecipeError(f"{_words(same)} and {_words(cell)} would both be called {cell.name}; sweep them apart")
+    _check_phases([cell.recipe for cell in cells.values()])
     return list(cells.values())
 
 
@@ -122,18 +124,20 @@ def _check_keys(grid: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     for key in [*grid, *overrides]:
         if key in TOLD_OTHERWISE and not (key == "name" and key in overrides):
             raise RecipeError(f"{key} can't be set here; a sweep takes it from {TOLD_OTHERWISE[key]}")
-    for key in grid:
+    for key, values in grid.items():
         if key in overrides:
             raise RecipeError(f"{key}={overrides[key]!r} is set, and the grid varies it; leave one out")
+        if not values:
+            raise RecipeError(f"{key} has no values; give some, or leave it out")
+        for value in values:
+            if isinstance(value, Mapping):
+                raise RecipeError(f"{key}={value!r} holds keys; vary one key at a time, such as prior.lam")
 
 
-def _check_values(base: Recipe, key: str, values: Sequence[Any]) -> None:
-    if not values:
-        raise RecipeError(f"{key} has no values; give some, or leave it out")
-    for value in values:
-        if isinstance(value, Mapping):
-            raise RecipeError(f"{key}={value!r} holds keys; vary one key at a time, such as prior.lam")
-    _check_distinct(key, [_value(recipe_from(base.as_dict(), **{key: value}), key) for value in values])
+def _check_values(base: Recipe, key: str, grid: Mapping[str, Sequence[Any]]) -> None:
+    others = {other: values[0] for other, values in grid.items()}  # values that are trained together fit each other
+    recipes = [recipe_from(base.as_dict(), **others | {key: value}) for value in grid[key]]
+    _check_distinct(key, [_value(recipe, key) for recipe in recipes])
 
 
 def _check_distinct(key: str, values: Sequence[Any]) -> None:
@@ -150,10 +154,18 @@ def _cell(base: Recipe, settings: Mapping[str, Any], seed: int) -> Cell:
     check_trainer_section(recipe.trainer)
     if recipe.task not in TASKS:
         raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
-    if recipe.max_steps is not None:
-        recipe.schedule(recipe.max_steps)  # refuses phases that don't fit
     varied = {key: _value(recipe, key) for key in settings}
     return Cell(_name(recipe, varied), recipe, {**varied, "seed": seed})
+
+
+def _check_phases(recipes: Sequence[Recipe]) -> None:
+    """Refuse phases that don't fit, where the number of steps is known."""
+    unknown = {(recipe.task, recipe.data) for recipe in recipes if recipe.max_steps is None}
+    counts = {each: known_examples(*each) for each in unknown}
+    for recipe in recipes:
+        count = counts.get((recipe.task, recipe.data))
+        if recipe.max_steps is not None or count is not None:
+            recipe.schedule(count_steps(recipe, count or 0))
 
 
 def _value(recipe: Recipe, key: str) -> Any:

@@ -174,6 +174,12 @@ class Recipe:
         for key, value in (("warmup", self.sparsity.warmup), ("frozen", self.sparsity.frozen)):
             if not 0 <= value < math.inf or (value >= 1 and value != int(value)):
                 raise RecipeError(f"sparsity.{key}={value!r} must be a fraction below 1 or a whole number of steps")
+        warmup, frozen = self.sparsity.warmup, self.sparsity.frozen
+        if max(warmup, frozen) < 1 <= warmup + frozen:
+            raise RecipeError(
+                f"sparsity.warmup={warmup:g} and sparsity.frozen={frozen:g} are shares of the training and leave no "
+                "step of it to prune in; shorten them, so that together they stay below 1"
+            )
         not_negative = {
             "seed": self.seed,
             "log.trajectories": self.log.trajectories,
