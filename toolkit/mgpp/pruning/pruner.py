@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 import torch
@@ -10,12 +9,12 @@ from torch import Tensor
 
 from mgpp.prior.penalties import NoPenalty, Penalty, check_count
 from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.events import PruneEvent, remove_lowest_
 from mgpp.pruning.importance import Importance
-from mgpp.pruning.masks import Pruned, apply_, pack, prune_, unpack
+from mgpp.pruning.masks import apply_, pack, unpack
 from mgpp.pruning.peers import Peers
 from mgpp.pruning.scope import Scope, groups, split_evenly
 from mgpp.pruning.shards import Shards
-from mgpp.pruning.threshold import Cut, find_cut
 
 
 class PenaltySchedule(Protocol):
@@ -27,25 +26,6 @@ class PenaltySchedule(Protocol):
 
 class SparsityError(RuntimeError):
     """The model is not as sparse as was promised."""
-
-
-@dataclass(frozen=True)
-class PruneEvent:
-    """What the last prune event did.
-
-    Attributes:
-        step: training step of the event.
-        threshold: the pruning threshold, the k-th smallest magnitude or rank; the largest of the matrices' thresholds
-            where each has its own.
-        regrown: share of the weights zeroed at the event before that were nonzero again when this one came; where
-            weights live on under the mask, that this event lets back.
-        churn: mask churn, the share of all weights whose fate differs from the event before.
-    """
-
-    step: int
-    threshold: float
-    regrown: float
-    churn: float
 
 
 class Pruner:
@@ -242,37 +222,21 @@ class Pruner:
         threshold, changed, regrown = -math.inf, 0, 0
         bits: dict[str, Tensor] = {}
         for names, goes, gone in shares:
-            cut, pruned = self._prune_group_(names, goes, gone, ranks)
+            cut, pruned = remove_lowest_(
+                self.shards.only(names),
+                goes,
+                None if ranks is None else {name: ranks[name] for name in names},
+                {name: self._bits[name] for name in names if self._bits},
+                gone,
+                expected=self._expected_threshold(goes),
+                allow_regrowth=self.allow_regrowth,
+                under_mask=self.importance.keeps_weights,
+            )
             threshold, changed = max(threshold, cut.threshold), changed + pruned.changed
             regrown, bits = regrown + pruned.regrown, bits | pruned.masks
         self._bits, self._recent = bits, [*self._recent, (count, threshold)][-2:]
         regrown, changed = self.shards.peers.sum([regrown, changed]).tolist()
         self.event = PruneEvent(step, threshold, regrown / removed if removed else 0.0, changed / self.total)
-
-    def _prune_group_(
-        self, names: list[str], count: int, removed: int, ranks: Mapping[str, Tensor] | None
-    ) -> tuple[Cut, Pruned]:
-        """Remove the lowest `count` of the weights with these names, of which `removed` are gone already."""
-        weights, old = self.shards.only(names), {name: self._bits[name] for name in names if self._bits}
-        judged = weights if ranks is None else weights.like({name: ranks[name] for name in names})
-        lowest = 0.0 if ranks is None else -math.inf
-        cut = Cut(lowest, 0, 0)
-        if count:
-            cut = find_cut(judged, count, expected=self._expected_threshold(count), by_magnitude=ranks is None)
-            weights.copies.check_same("the pruning threshold, and what lies below and at it,", *astuple(cut))
-        # zeros that ties do not stand for
-        stays = 0 if self.allow_regrowth or cut.threshold > lowest else removed
-        ties = count - cut.below - stays
-        pruned = prune_(
-            weights,
-            cut,
-            ties,
-            old,
-            allow_regrowth=self.allow_regrowth,
-            ranks=None if ranks is None else judged,
-            under_mask=self.importance.keeps_weights,
-        )
-        return cut, pruned
 
     def _ranks(self) -> dict[str, Tensor]:
         """What importance ranks; where nothing may regrow, what is removed ranks lowest of all."""
