@@ -115,16 +115,6 @@ def test_the_packaged_model_trains(tmp_path):
     [
         ({"task": "review"}, "task='review' is unknown; did you mean 'reviews'"),
         ({"sparsity.warmup": 25}, "leave no step of 30 to prune in"),
-        (
-            {"trainer.max_gradnorm": 1},
-            "trainer.max_gradnorm is no argument of the Trainer; did you mean 'max_grad_norm'",
-        ),
-        ({"trainer.gradient_accumulation_steps": "two"}, "gradient_accumulation_steps='two' must be of the kind"),
-        ({"trainer.load_best_model_at_end": True}, "may not be as sparse as promised"),
-        ({"trainer.save_only_model": True}, "no training could go on from such checkpoints"),
-        ({"trainer.save_total_limit": 0}, "save_total_limit=0 must be at least 1"),
-        ({"trainer.ignore_data_skip": True}, "a resumed training would see other data"),
-        ({"trainer.auto_find_batch_size": True}, "lower batch_size"),
         ({"model": "minilmm"}, "model='minilmm' is not minilm, and not a folder or hub name that loads"),
         ({"precision": "fp16"}, "precision='fp16' needs a GPU"),
         ({"targets.include": ["nonsense"]}, "include='nonsense' matches no parameter"),

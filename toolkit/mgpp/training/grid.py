@@ -15,7 +15,7 @@ from mgpp.training.plain_yaml import read_yaml
 from mgpp.training.recipes import Recipe, load_recipe, recipe_from
 from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS
-from mgpp.training.train import check_trainer_section, count_steps
+from mgpp.training.train import count_steps
 
 LONGEST_NAME = 100
 TAKE_LISTS = ("targets.", "trainer.")  # settings whose values may be lists
@@ -151,7 +151,6 @@ def _check_distinct(key: str, values: Sequence[Any]) -> None:
 
 def _cell(base: Recipe, settings: Mapping[str, Any], seed: int) -> Cell:
     recipe = recipe_from(base.as_dict(), seed=seed, **settings)
-    check_trainer_section(recipe.trainer)
     if recipe.task not in TASKS:
         raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
     varied = {key: _value(recipe, key) for key in settings}

@@ -12,6 +12,7 @@ from mgpp.pruning.methods import METHODS, Method
 from mgpp.training.plain_yaml import LONGEST, read_yaml
 from mgpp.training.reach import check_name, check_reach
 from mgpp.training.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys, shown
+from mgpp.training.trainer_section import check_trainer_section
 
 # What the Trainer's arguments may not set, because the recipe or the toolkit does.
 RESERVED = {
@@ -151,6 +152,7 @@ class Recipe:
         for key in self.trainer:
             if key in RESERVED:
                 raise RecipeError(f"trainer.{key} is set by the toolkit; use {RESERVED[key]} instead")
+        check_trainer_section(self.trainer)
 
     def _check_sizes(self) -> None:
         positive = {

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import torch
 from transformers import (
     AutoTokenizer,
     PreTrainedModel,
-    TrainingArguments,
     set_seed,
 )
 from transformers.utils import logging as transformers_logging
@@ -156,49 +155,16 @@ def resolve(recipe: Recipe) -> Recipe:
     """Replace what depends on the machine by what it is here: precision and threads.
 
     Raises:
-        RecipeError: if the precision needs another device, or the Trainer's settings are not sound.
+        RecipeError: if the precision needs another device.
     """
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    check_trainer_section(recipe.trainer)
     precision = recipe.precision
     if precision == "auto":
         precision = "bf16" if native_bf16() else "fp32"
     if precision == "fp16" and not torch.cuda.is_available():
         raise RecipeError("precision='fp16' needs a GPU; use auto, bf16 or fp32")
     return replace(recipe, precision=precision, threads=torch.get_num_threads())
-
-
-# Settings of the Trainer that a training which can be resumed exactly has no use for, and what to do instead.
-REFUSED = {
-    "load_best_model_at_end": "the best model by the metric may not be as sparse as promised; the last one is kept",
-    "metric_for_best_model": "the last model is kept, not the best",
-    "save_only_model": "no training could go on from such checkpoints; mgpp export writes the model alone",
-    "ignore_data_skip": "a resumed training would see other data",
-    "restore_callback_states_from_checkpoint": "the toolkit restores what its callbacks need",
-    "resume_from_checkpoint": "say mgpp train --resume DIR",
-    "auto_find_batch_size": "a training that starts over logs steps twice; lower batch_size",
-    "eval_on_start": "log.evaluate_every says when the model is evaluated",
-    "push_to_hub": "say mgpp export RUN --push-to-hub NAME when the run is finished",
-}
-
-
-def check_trainer_section(settings: Mapping[str, Any]) -> None:
-    """Refuse what the Trainer does not know, what breaks checkpoints, and values of another kind than its defaults."""
-    defaults = {f.name: f.default for f in fields(TrainingArguments)}
-    for key, value in settings.items():
-        if key in REFUSED and value:
-            raise RecipeError(f"trainer.{key}={value!r} is refused: {REFUSED[key]}")
-        if key == "save_total_limit" and isinstance(value, int) and value < 1:
-            raise RecipeError(f"trainer.{key}={value} must be at least 1; for no checkpoints leave save_every out")
-        if key == "gradient_accumulation_steps" and isinstance(value, int) and value < 1:
-            raise RecipeError(f"trainer.{key}={value} must be at least 1")
-        if key not in defaults:
-            raise RecipeError(f"trainer.{key} is no argument of the Trainer{did_you_mean(key, sorted(defaults))}")
-        default = defaults[key]
-        for kind, kinds in ((bool, bool), (int, int), (float, int | float)):
-            if type(default) is kind and (not isinstance(value, kinds) or (kind is not bool and value is True)):
-                raise RecipeError(f"trainer.{key}={value!r} must be of the kind of its default, {default!r}")
 
 
 def locate_model(name: str, progress: bool = True) -> tuple[str, str | None]:
