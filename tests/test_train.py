@@ -129,6 +129,13 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny_recipe, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_an_optimizer_of_a_package_that_is_not_here_is_said_in_a_sentence(tiny_recipe, tmp_path):
+    recipe = replace(tiny_recipe, trainer={"optim": "galore_adamw"})
+    with pytest.raises(RecipeError, match=r"the Trainer refuses trainer={'optim': 'galore_adamw'}: .*galore_torch"):
+        train(recipe, tmp_path / "run", progress=False)
+    assert load_run(tmp_path / "run").info["error"].startswith("RecipeError: the Trainer refuses")
+
+
 def test_a_folder_that_holds_another_run_is_refused_before_training(tiny_recipe, tiny_run):
     with pytest.raises(RunError, match="holds another run"):
         train(tiny_recipe, tiny_run.folder, progress=False)

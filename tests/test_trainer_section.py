@@ -46,6 +46,8 @@ FLAGS = [name for name, each in ARGUMENTS.items() if type(each.default) is bool]
         ),
         ("train_sampling_strategy", 3, "=3 must be text"),
         ("ddp_backend", "glo", "='glo' is none of the Trainer's choices; did you mean 'gloo'?"),
+        ("dataloader_persistent_workers", True, "=True needs workers: set trainer.dataloader_num_workers, too"),
+        ("dataloader_prefetch_factor", 2, "=2 needs workers: set trainer.dataloader_num_workers, too"),
         ("optim", "adamw_torh", "='adamw_torh' must be one of the Trainer's; did you mean 'adamw_torch'?"),
         ("gradient_checkpointing", "yes", "='yes' must be true or false or null"),
         ("gradient_checkpointing_kwargs", "x", "='x' must be null or keys and values"),
@@ -78,6 +80,7 @@ def test_what_the_trainer_takes_is_taken():
         "warmup_steps": 3,
     }
     settings |= {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+    settings |= {"dataloader_persistent_workers": True, "dataloader_num_workers": 1}
     settings |= {"save_total_limit": None, "max_grad_norm": 0, "adam_beta2": np.float64(0.98), "tf32": None}
     settings |= {"gradient_accumulation_steps": np.int64(2), "label_names": ["labels"], "report_to": ["none"]}
     settings |= {"load_best_model_at_end": False, "debug": "", "include_num_input_tokens_seen": "no"}

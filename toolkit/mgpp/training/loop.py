@@ -1,5 +1,7 @@
 """The training loop: a recipe in the words of transformers' Trainer, with the Pruner as its callback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from mgpp.training.processes import asks_for_shards, check_launch
 from mgpp.training.progress import ProgressBar
 from mgpp.training.randomness import undisturbed
 from mgpp.training.recipes import Recipe
-from mgpp.training.strict import RecipeError
+from mgpp.training.strict import RecipeError, shown
 from mgpp.training.tasks.base import Task
 from mgpp.training.trainer import PruningTrainer
 
@@ -42,12 +44,31 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArgu
         "report_to": "none",
         "disable_tqdm": True,
     }
-    try:
+    with refusals(recipe, ValueError, TypeError, ImportError):
         arguments = TrainingArguments(**settings | recipe.trainer)
-    except (ValueError, TypeError) as error:
-        raise RecipeError(f"the Trainer refuses trainer={recipe.trainer}: {error}") from None
     check_launch(arguments, recipe)
     return arguments
+
+
+@contextmanager
+def refusals(recipe: Recipe, *kinds: type[Exception]) -> Iterator[None]:
+    """Say of errors of these kinds in a block that the Trainer refuses the recipe's section.
+
+    Raises:
+        RecipeError: in their place.
+
+    Example:
+        >>> with refusals(Recipe(trainer={"use_liger_kernel": True}), ImportError):
+        ...     raise ImportError("liger-kernel is not installed")
+        Traceback (most recent call last):
+        ...
+        mgpp.training.strict.RecipeError: the Trainer refuses trainer={'use_liger_kernel': True}: liger-kernel is not
+        installed
+    """
+    try:
+        yield
+    except kinds as error:
+        raise RecipeError(f"the Trainer refuses trainer={shown(recipe.trainer, limit=500)}: {error}") from None
 
 
 def _learning_rate_schedule(recipe: Recipe) -> dict[str, Any]:

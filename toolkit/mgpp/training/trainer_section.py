@@ -31,6 +31,7 @@ FROM_ONE = {
     **dict.fromkeys(("torch_empty_cache_steps", "dataloader_prefetch_factor", "ddp_bucket_cap_mb"), "leave it out"),
 }
 BELOW_ONE = ("adam_beta1", "adam_beta2", "label_smoothing_factor")
+WITH_WORKERS = ("dataloader_persistent_workers", "dataloader_prefetch_factor", "dataloader_multiprocessing_context")
 WORDS = {types.NoneType: "null", bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
 
 
@@ -59,6 +60,8 @@ def check_trainer_section(settings: Mapping[str, Any]) -> None:
             raise RecipeError(f"trainer.{key}={shown(value)} must be {_wanted(options, value)}")
         _check_choice(key, value, about)
         _check_size(key, value, about)
+        if key in WITH_WORKERS and value and not settings.get("dataloader_num_workers"):
+            raise RecipeError(f"trainer.{key}={value!r} needs workers: set trainer.dataloader_num_workers, too")
 
 
 @cache
