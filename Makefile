@@ -123,9 +123,9 @@ bench-explorer: env
 lab: env
 	@$(BIN)/jupyter lab notebooks/0_start_here.ipynb
 
-# a test file a process at a time: most tests keep to one thread
+# a test file a process at a time, the longest first (tests/conftest.py): most tests keep to one thread
 test: env
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: env
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

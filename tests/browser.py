@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -39,14 +38,11 @@ def chromium():
 @contextmanager
 def jupyter_lab(folder: Path, home: Path):
     """JupyterLab serving `folder`, with all its own files in `home`; yields a function from notebook to address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     token = "for-tests"
     server = subprocess.Popen(
         [
             *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"),
-            *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"),
+            *("--ServerApp.port=0", f"--ServerApp.root_dir={folder}"),  # any port that is free when it starts
             *(f"--IdentityProvider.token={token}", "--LabApp.extension_manager=readonly"),
         ],
         env=_environment(home),
@@ -54,11 +50,11 @@ def jupyter_lab(folder: Path, home: Path):
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_until_ready(f"http://127.0.0.1:{port}/api/status?token={token}")
-        yield lambda path: f"http://127.0.0.1:{port}/doc/workspaces/{time.time_ns()}/tree/{path}?token={token}"
+        root = _address_when_ready(home, token)
+        yield lambda path: f"{root}doc/workspaces/{time.time_ns()}/tree/{path}?token={token}"
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=120)
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -73,12 +69,15 @@ def _environment(home: Path) -> dict[str, str]:
     return environment
 
 
-def _wait_until_ready(address: str, seconds: float = 120) -> None:
+def _address_when_ready(home: Path, token: str, seconds: float = 300) -> str:
+    """Where the server is, which it writes down when it has a port."""
     for _ in range(int(seconds * 5)):
         try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
+            (note,) = (home / "runtime_dir").glob("jpserver-*.json")
+            address = json.loads(note.read_text(encoding="utf-8"))["url"]
+            with urllib.request.urlopen(f"{address}api/status?token={token}", timeout=5):
+                return address
+        except (OSError, ValueError):  # no note yet, or half of one, or no answer
             time.sleep(0.2)
     raise TimeoutError("JupyterLab did not start")
 

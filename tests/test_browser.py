@@ -59,7 +59,7 @@ def page(chromium, file):
     opened, problems = context.new_page(), []
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("requestfailed", lambda request: problems.append(request.url))
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(real.MINUTE)
     opened.goto(file.as_uri())
     opened.get_by_text("lie in the spike").wait_for()
     yield opened

@@ -3,26 +3,18 @@ import os
 import signal
 import sys
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_training import FakeTraining, short_training, until
+from fake_training import FakeTraining, always_die, die_once_or_fail, short_training, sleep_long, until
 
 from mgpp import LocalProcesses, RayCluster, SlurmJobs, load_recipe, load_run, sweep
-from mgpp.runs.sweeps import ATTEMPTS_FOLDER, count_attempts
+from mgpp.runs.sweeps import ATTEMPTS_FOLDER
 from mgpp.training.launchers import LauncherError, WorkerLostError, base, local, make_launcher
 from mgpp.training.worker import work
 
 GRID = {"method": ["mgpp", "l2", "gmp"]}
-
-
-def die_once_or_fail(recipe, folder):
-    """A stub for workers elsewhere: mgpp's worker is killed the first time, l2 has an error of its own."""
-    if recipe.method == "mgpp" and count_attempts(folder) == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    FakeTraining("l2", error=ValueError)(recipe, folder)
 
 
 STUB = partial(work, train_one=die_once_or_fail)
@@ -92,7 +84,7 @@ def test_processes_end_when_the_launcher_does(tmp_path, monkeypatch):
 
 
 def test_jobs_run_together_and_share_the_threads(options, monkeypatch):
-    both_here, seen, fake = threading.Barrier(2, timeout=20), [], FakeTraining()
+    both_here, seen, fake = threading.Barrier(2, timeout=120), [], FakeTraining()
 
     def wait(recipe, folder):
         both_here.wait()  # passes only if two train at a time
@@ -140,10 +132,6 @@ def test_ray_gives_up_after_so_many_deaths(options, tmp_path):
     assert frame["error"][0].startswith("WorkerCrashedError: The worker died unexpectedly")
 
 
-def always_die(recipe, folder):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.mark.usefixtures("ray_cluster")
 def test_ray_trains_where_the_sweep_stands(options, tmp_path, monkeypatch):
     settings = short_training(tmp_path)
@@ -165,12 +153,6 @@ def test_ray_stops_what_still_trains_when_the_sweep_is_left(ray_cluster, tmp_pat
     until(lambda: not Path(f"/proc/{pid}").exists())
 
 
-def sleep_long(recipe, folder):
-    Path(f"{folder}.part").write_text(str(os.getpid()))
-    Path(f"{folder}.part").rename(f"{folder}.pid")
-    time.sleep(600)
-
-
 def test_ray_says_what_is_wrong_with_what_is_asked(monkeypatch):
     with pytest.raises(LauncherError, match="--resources num_gpu is unknown; did you mean 'num_gpus'"):
         RayCluster(resources={"num_gpu": 1})
@@ -187,7 +169,7 @@ def submitit():
 @pytest.mark.usefixtures("submitit")
 def test_slurm_replaces_jobs_that_die_and_not_trainings_that_fail(options, monkeypatch):
     monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)  # it waits for slow file systems
-    jobs = SlurmJobs(options["out"], {"timeout_min": 2, "partition": "gpu"}, jobs=2, cluster="local", work=STUB)
+    jobs = SlurmJobs(options["out"], {"timeout_min": 30, "partition": "gpu"}, jobs=2, cluster="local", work=STUB)
     check_frame(sweep("reviews", **options, launcher=jobs))
 
 

@@ -17,7 +17,7 @@ from mgpp import RunWriter
 writer = RunWriter(sys.argv[1], {"recipe": {"method": "l2"}})
 writer.metrics({"step": 0})
 print("writing", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -82,7 +82,7 @@ def test_of_many_who_begin_at_once_one_writes(tmp_path):
     others = [context.Process(target=_lock, args=(tmp_path, answers)) for _ in range(3)]
     for other in others:
         other.start()
-    assert sorted(answers.get(timeout=60) for _ in others) == ["mine", "refused", "refused"]
+    assert sorted(answers.get(timeout=300) for _ in others) == ["mine", "refused", "refused"]
     for other in others:
         other.kill()
         other.join()

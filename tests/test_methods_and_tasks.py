@@ -80,8 +80,9 @@ def small_recipe(request, tmp_path_factory):
         "log": {"every": 2, "histograms_every": 2, "evaluate_every": 100, "trajectories": 5},
     }
     recipe = recipe_from(settings)
-    loaded = train_module.load_task(recipe, recipe.model)
+    loaded, machine = train_module.load_task(recipe, recipe.model), train_module.provenance()
     patch.setattr(train_module, "load_task", lambda recipe, source: loaded)
+    patch.setattr(train_module, "provenance", lambda: machine)
     patch.setattr("accelerate.utils.memory.gc.collect", lambda: 0)  # takes longer than the training
     yield recipe
     patch.undo()

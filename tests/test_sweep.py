@@ -308,6 +308,17 @@ def test_other_files_are_never_deleted(options):
 # several at a time
 
 
+def when_waiting(lines, runs, act):
+    """A report that acts a moment after it has heard of so many runs that they are waited for."""
+
+    def report(line):
+        lines.append(line)
+        if line.endswith("waiting for it") and sum(each.endswith("waiting for it") for each in lines) == runs:
+            threading.Timer(0.2, act).start()
+
+    return report
+
+
 def test_a_run_that_another_process_trains_is_waited_for(options, lines, monkeypatch):
     monkeypatch.setattr(module, "LOOK_ELSEWHERE", 0.05)
     others, fake = FakeTraining(), FakeTraining()
@@ -325,21 +336,20 @@ def test_a_run_that_another_process_trains_is_waited_for(options, lines, monkeyp
         threading.Thread(target=slowly, args=(name, finish)).start()
         assert ready.wait(120)
         ready.clear()
-    threading.Timer(0.5, go.set).start()
-    frame = swept(options, fake)
+    frame = swept(options, fake, report=when_waiting(lines, 2, go.set))
     assert (frame["status"] == "finished").all()
     assert others.trained == [LAMS[0]]
     assert fake.trained == [LAMS[1], LAMS[2], LAMS[3]]
     assert f"{LAMS[0]}: another process is training it; waiting for it" in lines
 
 
-def test_a_plain_training_is_waited_for_as_well(options, monkeypatch):
+def test_a_plain_training_is_waited_for_as_well(options, lines, monkeypatch):
     monkeypatch.setattr(module, "LOOK_ELSEWHERE", 0.05)
     recipe = cells_of("reviews", options["grid"], [0])[0].recipe.as_dict()
     writer = RunWriter(options["out"] / LAMS[0], {"recipe": recipe})
-    threading.Timer(0.5, partial(writer.__exit__, None, None, None)).start()
-    fake = FakeTraining()
-    assert (swept(options, fake)["status"] == "finished").all()
+    fake, done = FakeTraining(), partial(writer.__exit__, None, None, None)
+    assert (swept(options, fake, report=when_waiting(lines, 1, done))["status"] == "finished").all()
+    assert f"{LAMS[0]}: another process is training it; waiting for it" in lines
     assert LAMS[0] not in fake.trained
 
 

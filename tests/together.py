@@ -3,6 +3,7 @@
 import datetime
 import faulthandler
 import gc
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -12,11 +13,15 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+SLOW_TO_IMPORT = ["mgpp.training.train", "transformers.models.auto.modeling_auto"]
+
 
 def together(count, function, *args):
     """Call `function(index, *args)` in `count` processes; the first error of one of them is raised here."""
+    multiprocessing.set_forkserver_preload(SLOW_TO_IMPORT)  # once, in the process that all of them are forks of
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_in_process, (count, str(Path(folder) / "meeting"), function, args), count)
+        meeting = str(Path(folder) / "meeting")
+        mp.start_processes(_in_process, (count, meeting, function, args), count, start_method="forkserver")
 
 
 def _in_process(index, count, meeting, function, args):

@@ -17,7 +17,6 @@ from mgpp.runs.faults import StorageError
 from mgpp.runs.sweeps import claim, is_taken, note_attempt
 from mgpp.training.faults import OutOfMemoryError
 from mgpp.training.recipes import Recipe, recipe_from
-from mgpp.training.train import resume, train
 
 # what may be another time otherwise: a file system, a full disk, memory that a neighbour took
 PASSING = (OSError, StorageError, MemoryError, OutOfMemoryError, torch.OutOfMemoryError)
@@ -57,6 +56,8 @@ def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = No
 
 def train_or_resume(recipe: Recipe, folder: Path) -> None:
     """Go on with the run in `folder` from its last checkpoint; one that has logged nothing yet begins anew."""
+    from mgpp.training.train import resume, train  # takes seconds, and a worker whose run is finished needs none of it
+
     run = run_in(folder)
     if run is not None and has_log(run):
         resume(folder, progress=False)
