@@ -1,13 +1,17 @@
-"""Going through a split with a model: deterministic, without dropout and gradients."""
+"""Going through a split with a model: deterministic, without dropout and gradients, by all processes in turns."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
+from mgpp.pruning.peers import Peers
 from mgpp.training.sharding import reshard_
 
 EVALUATION_BATCH = 128
@@ -36,3 +40,43 @@ def batches_by_length(data: Dataset, collate: Callable[[list[Any]], Any]) -> Ite
     for start in range(0, len(order), EVALUATION_BATCH):
         rows = [data[row] for row in order[start : start + EVALUATION_BATCH]]
         yield rows, collate(rows)
+
+
+def in_turns(
+    batches: Iterable[tuple[Any, Any]], work: Callable[[Any, Any], Any], peers: Peers | None = None
+) -> Iterator[tuple[Any, Any]]:
+    """The rows of every batch, and what `work` makes of rows and batch, in their order, in every process.
+
+    The processes of a training take the batches in turns: of each `peers.count` of them, one each, all at once, so that
+    a sharded model, whose parts are on all of them, is asked for by all. Where fewer are left, the last one is worked
+    on several times.
+
+    Args:
+        batches: rows, of any kind, and a batch; the same in all processes.
+        work: whose result JSON can hold; a tuple may come back as a list.
+        peers: the processes; by default all.
+
+    Example:
+        >>> list(in_turns([("first row", 1), ("second row", 2)], lambda rows, batch: batch * 10))
+        [('first row', 10), ('second row', 20)]
+    """
+    peers = peers or Peers.everyone()
+    left = iter(batches)
+    while some := list(islice(left, peers.count)):
+        mine = some[min(peers.index, len(some) - 1)]
+        results = exchange(peers, work(*mine))
+        yield from ((rows, result) for (rows, _), result in zip(some, results, strict=False))
+
+
+def exchange(peers: Peers, result: Any) -> list[Any]:
+    """What every process has, in the order of the processes; sent as JSON, which keeps floats exactly.
+
+    Example:
+        >>> exchange(Peers(), {"loss": 0.1})
+        [{'loss': 0.1}]
+    """
+    if not peers.are_many:
+        return [result]
+    own = np.frombuffer(json.dumps(result).encode(), np.uint8)
+    ends = peers.table([len(own)])[:, 0].cumsum()
+    return [json.loads(part.tobytes()) for part in np.split(peers.join(own), ends[:-1])]

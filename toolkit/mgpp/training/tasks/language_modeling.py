@@ -24,7 +24,7 @@ from transformers import (
 from mgpp.training.reach import safely
 from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.base import TaskSettings, check_length
-from mgpp.training.tasks.evaluation import evaluating
+from mgpp.training.tasks.evaluation import evaluating, in_turns
 from mgpp.training.tasks.sources import read_splits
 
 EVALUATION_TOKENS = 4096  # a batch's logits are this many times the vocabulary
@@ -88,11 +88,15 @@ class LanguageModeling:
         """
         sums: list[float] = []
         counts: list[int] = []
+
+        def _sums(_: Any, batch: Any) -> tuple[list[float], list[int]]:
+            losses, predicted = self._token_losses(model, batch)
+            return losses.sum(1).tolist(), predicted.sum(1).tolist()
+
         with evaluating(model, bf16=bf16):
-            for batch in self._batches(self.splits[split]):
-                losses, predicted = self._token_losses(model, batch)
-                sums += losses.sum(1).tolist()
-                counts += predicted.sum(1).tolist()
+            for _, (loss, count) in in_turns(enumerate(self._batches(self.splits[split])), _sums):
+                sums += loss
+                counts += count
         return perplexity(sums, counts)
 
     def _token_losses(self, model: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

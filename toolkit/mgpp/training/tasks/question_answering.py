@@ -14,7 +14,7 @@ from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding,
 from mgpp.training.reach import safely
 from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.base import check_length
-from mgpp.training.tasks.evaluation import batches_by_length, evaluating
+from mgpp.training.tasks.evaluation import batches_by_length, evaluating, in_turns
 from mgpp.training.tasks.metrics import share_se
 from mgpp.training.tasks.squad_metrics import best_of, exact_match, f1
 from mgpp.training.tasks.windows import OUTSIDE, POSITIONS, Question, cls_place, windows
@@ -85,19 +85,30 @@ class QuestionAnswering:
         data, questions = self.splits[split], self.questions[split]
         best: list[tuple[float, str]] = [(-math.inf, "")] * len(questions)
         none, loss = [math.inf] * len(questions), 0.0
+
+        def _answer(rows: Any, batch: Any) -> tuple[list[tuple[tuple[float, str], float]], float]:
+            output = model(**batch.to(model.device))
+            logits = [part.float().cpu().numpy() for part in (output.start_logits, output.end_logits)]
+            each = zip(rows, *logits, strict=True)
+            found = [self._in_window(window, starts, ends, questions) for window, starts, ends in each]
+            return found, float(output.loss)
+
         with evaluating(model, bf16=bf16):
-            for rows, batch in batches_by_length(data, self.collate):
-                batch = batch.to(model.device)
-                output = model(**batch)
-                loss += float(output.loss) * len(rows)
-                logits = [part.float().cpu().numpy() for part in (output.start_logits, output.end_logits)]
-                for window, starts, ends in zip(rows, *logits, strict=True):
+            for rows, (found, mean) in in_turns(batches_by_length(data, self.collate), _answer):
+                loss += mean * len(rows)
+                for window, (span, null) in zip(rows, found, strict=True):
                     i = window["question"]
-                    best[i] = max(best[i], best_span(starts, ends, window, questions[i].context))
-                    cls = cls_place(self.tokenizer, window["input_ids"])
-                    none[i] = min(none[i], float(starts[cls] + ends[cls]))
+                    best[i], none[i] = max(best[i], tuple(span)), min(none[i], null)
         silent = [self.unanswerable and null > score for (score, _), null in zip(best, none, strict=True)]
         return ["" if no else text for (_, text), no in zip(best, silent, strict=True)], loss / len(data)
+
+    def _in_window(
+        self, window: Mapping[str, Any], starts: NDArray, ends: NDArray, questions: Sequence[Question]
+    ) -> tuple[tuple[float, str], float]:
+        """The best span of a window, and the score of no answer."""
+        cls = cls_place(self.tokenizer, window["input_ids"])
+        span = best_span(starts, ends, window, questions[window["question"]].context)
+        return span, float(starts[cls] + ends[cls])
 
 
 def build(

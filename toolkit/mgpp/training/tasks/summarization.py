@@ -13,9 +13,11 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel
 
+from mgpp.pruning.peers import Peers
 from mgpp.training.reach import safely
+from mgpp.training.sharding import is_sharded
 from mgpp.training.tasks.base import TaskSettings, check_length
-from mgpp.training.tasks.evaluation import evaluating
+from mgpp.training.tasks.evaluation import evaluating, in_turns
 from mgpp.training.tasks.rouge import require_rouge, rouge
 from mgpp.training.tasks.sources import Splits, read_splits
 
@@ -66,12 +68,17 @@ class Summarization:
         """
         data, loss, tokens = self.splits[split], 0.0, 0
         written: list[str] = [""] * len(data)
+
+        def _summarize(_: Any, batch: Any) -> tuple[float, int, list[str]]:
+            batch = batch.to(model.device)
+            return float(model(**batch).loss), int((batch["labels"] != -100).sum()), self.write(model, batch)
+
+        # how often a search asks for the model depends on the batch; of a sharded one, all have to ask alike
+        peers = Peers() if is_sharded(model) else Peers.everyone()
         with evaluating(model, bf16=bf16):
-            for rows, batch in self._batches(data):
-                batch = batch.to(model.device)
-                count = int((batch["labels"] != -100).sum())
-                loss, tokens = loss + float(model(**batch).loss) * count, tokens + count
-                for row, summary in zip(rows, self.write(model, batch), strict=True):
+            for rows, (mean, count, summaries) in in_turns(self._batches(data), _summarize, peers):
+                loss, tokens = loss + mean * count, tokens + count
+                for row, summary in zip(rows, summaries, strict=True):
                     written[row] = summary
         return rouge(written, data["reference"][:]) | {"loss": loss / tokens, "n": len(data)}
 

@@ -1,6 +1,6 @@
 """Classification of texts or pairs of texts, and regression: tokenized sets, the head, and the metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, PreTrainedModel
 
 from mgpp.training.reach import safely
-from mgpp.training.tasks.evaluation import batches_by_length, evaluating
+from mgpp.training.tasks.evaluation import batches_by_length, evaluating, in_turns
 from mgpp.training.tasks.metrics import scores
 
 
@@ -69,19 +69,18 @@ class TextClassification:
         return found
 
     def _measure(self, model: PreTrainedModel, data: Dataset) -> dict[str, float]:
+        def _predict(_: Any, batch: Any) -> tuple[list[float], list[float], float]:
+            output = model(**batch.to(model.device))
+            predicted = output.logits.argmax(-1) if self.labels else output.logits.float().squeeze(-1)
+            return predicted.tolist(), batch["labels"].tolist(), float(output.loss)
+
         predictions, labels, loss = [], [], 0.0
-        for rows, batch in batches_by_length(data, self.collate):
-            batch = batch.to(model.device)
-            output = model(**batch)
-            predictions.append(output.logits.argmax(-1) if self.labels else output.logits.float().squeeze(-1))
-            labels.append(batch["labels"])
-            loss += float(output.loss) * len(rows)
-        found = scores(self.metrics, _numpy(labels), _numpy(predictions))
-        return found | {"loss": loss / len(data), "n": len(data)}
-
-
-def _numpy(parts: Sequence[torch.Tensor]) -> np.ndarray:
-    return torch.cat(list(parts)).cpu().numpy()
+        for rows, found in in_turns(batches_by_length(data, self.collate), _predict):
+            predictions += found[0]
+            labels += found[1]
+            loss += found[2] * len(rows)
+        measured = scores(self.metrics, np.array(labels), np.array(predictions))
+        return measured | {"loss": loss / len(data), "n": len(data)}
 
 
 def _suffixed(name: str, suffix: str) -> str:
