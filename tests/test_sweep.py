@@ -220,6 +220,22 @@ def test_what_is_not_finished_is_told_of_the_runs_that_were_asked_for(tmp_path):
     assert re.match(r"damaged: .*run.json is not readable", damaged)
 
 
+def test_a_run_that_can_not_go_on_says_why_and_not_what_stopped_it_before(options):
+    (cell,) = cells_of("reviews", {}, [0])
+    folder = options["out"] / cell.name
+    with pytest.raises(KeyboardInterrupt), RunWriter(folder, {"recipe": cell.recipe.as_dict()}) as writer:
+        writer.metrics({"step": 0})
+        raise KeyboardInterrupt("stopped")
+
+    def refuse(recipe, folder):
+        raise RunError("the data changed since the run began")
+
+    launcher = LocalProcesses(work=partial(work, train_one=refuse))
+    frame = sweep("reviews", **options | {"grid": {}, "seeds": [0]}, launcher=launcher)
+    assert frame["error"].tolist() == ["RunError: the data changed since the run began"]
+    assert len(load_run(folder).metrics) == 1
+
+
 def test_an_error_of_its_own_is_not_worth_another_try(options, lines):
     fake = FakeTraining("l2", error=ValueError)
     frame = swept(options, fake, grid={"method": ["l2", "mgpp"]}, seeds=[0], retries=3)

@@ -196,13 +196,16 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def mark_failed(folder: str | Path, error: str, info: Mapping[str, Any] | None = None) -> None:
+def mark_failed(
+    folder: str | Path, error: str, info: Mapping[str, Any] | None = None, *, keep_words: bool = True
+) -> None:
     """Write into run.json that a training ended without saying so, as one does that is killed; its log stays.
 
     Args:
         folder: the run's folder; it is made if the training did not come so far.
         error: why it failed, in words; a run that says so itself keeps its own words.
         info: what run.json says where there is none yet.
+        keep_words: false where the run's own words may be those of an earlier attempt, to be replaced.
 
     Example:
         >>> import tempfile
@@ -215,5 +218,5 @@ def mark_failed(folder: str | Path, error: str, info: Mapping[str, Any] | None =
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "run.json").is_file():
         info = load_run(folder).info
-        error = info.get("error", error)
+        error = info.get("error", error) if keep_words else error
     save_info(folder, {"format": FORMAT_VERSION, **(info or {}), "status": "failed", "error": error})

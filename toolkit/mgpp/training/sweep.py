@@ -174,9 +174,9 @@ class _Training:
         free = [cell for cell in self.elsewhere if not is_taken(self.out / cell.name)]
         self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
         for cell in free:
-            self.settle(cell, "the process that trained it is gone", passing=True)
+            self.settle(cell, "the process that trained it is gone", passing=True, is_ours=False)
 
-    def settle(self, cell: Cell, error: str | None, passing: bool) -> None:
+    def settle(self, cell: Cell, error: str | None, passing: bool, *, is_ours: bool = True) -> None:
         """Decide what becomes of a cell after an attempt; the files in its folder have the last word."""
         folder = self.out / cell.name
         if self.left_to_another(cell):
@@ -194,7 +194,8 @@ class _Training:
         else:
             words = error or "the training ended before the run was finished"
             with suppress(OSError):  # a full disk, of which the words tell
-                mark_failed(folder, words, {"recipe": cell.recipe.as_dict()})
+                keep_words = error is None or not is_ours  # an attempt that is refused leaves those of an earlier one
+                mark_failed(folder, words, {"recipe": cell.recipe.as_dict()}, keep_words=keep_words)
                 run = load_run(folder)
             self.close(run or Run(folder, {"status": "failed", "error": words}))
 
