@@ -35,7 +35,7 @@ def _in_process(index, count, meeting, function, args):
         init_method=f"file://{meeting}",
         rank=index,
         world_size=count,
-        timeout=datetime.timedelta(seconds=60),
+        timeout=datetime.timedelta(minutes=5),
     )
     function(index, *args)
     dist.barrier()
