@@ -175,7 +175,7 @@ def test_slurm_replaces_jobs_that_die_and_not_trainings_that_fail(options, monke
 
 @pytest.mark.usefixtures("submitit")
 def test_a_job_that_is_preempted_goes_on_from_its_checkpoint(options, tmp_path):
-    settings = short_training(tmp_path, max_steps=120, save_every=20)
+    settings = short_training(tmp_path, max_steps=200, save_every=20)
     jobs = SlurmJobs(options["out"], cluster="local")
     begun = []
     begin = jobs.begin
