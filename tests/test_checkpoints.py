@@ -123,8 +123,15 @@ def test_a_checkpoint_is_there_whole_or_not_at_all(tmp_path):
         (hidden / "half").write_text("half")
         raise ZeroDivisionError
     assert checkpoints(tmp_path) == []
-    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path, 0, None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_before_an_old_checkpoint_was_deleted_leaves_no_more_than_there_should_be(tmp_path):
+    for step in (3, 6, 9, 12):
+        make(tmp_path, step)
+    remove_leftovers(tmp_path, 9, 2)  # the last one is damaged, and will be written again
+    assert [step_of(path) for path in checkpoints(tmp_path)] == [6, 9, 12]
 
 
 def test_on_a_full_disk_no_half_is_left(tmp_path):

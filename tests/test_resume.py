@@ -105,6 +105,15 @@ def test_a_damaged_checkpoint_is_passed_over(whole, tmp_path):
     assert not list((folder / "checkpoints").glob(".*"))
 
 
+def test_old_checkpoints_go_also_where_no_new_one_comes(whole, tmp_path):
+    folder = stopped_after(whole, 30, tmp_path / "run")
+    info = json.loads((folder / "run.json").read_text())
+    info["recipe"]["trainer"]["save_total_limit"] = 3
+    (folder / "run.json").write_text(json.dumps(info))
+    resume(folder, progress=False)
+    assert [step_of(path) for path in checkpoints(folder / "checkpoints")] == [24, 27, 30]
+
+
 def test_what_can_not_be_resumed_is_refused(whole, tmp_path):
     with pytest.raises(RunError, match="there is nothing to resume"):
         resume(whole.folder)

@@ -179,11 +179,18 @@ def remove_folder(target: Path) -> None:
         shutil.rmtree(hidden)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what processes that were killed had not written, or not deleted, completely."""
+def remove_leftovers(folder: Path, step: int, keep: int | None) -> None:
+    """Delete what processes that were killed had not written completely, or were about to delete.
+
+    Args:
+        folder: of the checkpoints.
+        step: from which the training goes on.
+        keep: of the checkpoints up to there, how many stay.
+    """
     for ending in ("writing", "deleting"):
         for hidden in folder.glob(f".*.{ending}"):
             shutil.rmtree(hidden)
+    rotate(folder, step, keep)
 
 
 def rotate(folder: Path, step: int, keep: int | None) -> None:

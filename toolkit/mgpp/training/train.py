@@ -112,7 +112,7 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
             refusals(recipe, ImportError),  # optimizers and kernels of packages that are not here
         ):
             if is_main():
-                remove_leftovers(saved)
+                remove_leftovers(saved, begin, arguments.save_total_limit)
             fit(recipe, arguments, model, task, pruner, writer, bar, checkpoint)
             if recipe.save_model:
                 save_final(model, task.tokenizer, saved / "final")
