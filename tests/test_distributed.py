@@ -286,7 +286,7 @@ def test_engines_that_do_not_fit_are_refused(place, monkeypatch, environment, tr
 class Launch:
     """What `check_launch` looks at, of a machine that is not here."""
 
-    n_gpu, world_size, fsdp, fsdp_plugin_args = 0, 2, None, None
+    n_gpu, world_size, fsdp, fsdp_plugin_args, optim = 0, 2, None, None, "adamw_torch"
     train_sampling_strategy = "group_by_length"
 
 
@@ -297,6 +297,7 @@ def test_what_several_processes_may_not_be(place):
         ({"n_gpu": 3}, "one process sees 3 GPUs; .* --nproc-per-node 3"),
         ({"world_size": 3}, "a multiple of 3, such as 6 or 9"),
         ({"fsdp": True, "fsdp_plugin_args": {"fsdp_version": 1}}, "FSDP1 flattens"),
+        ({"fsdp": True, "optim": "adafactor"}, "trainer.optim='adafactor' can't work on shards"),
         ({"train_sampling_strategy": "batch_rebalance"}, "batch_rebalance"),
     ):
         launch = Launch()

@@ -125,5 +125,6 @@ def fit(
     if checkpoint is not None and step_of(checkpoint) >= arguments.max_steps:
         load_weights(model, checkpoint)  # the Trainer would make one step more
     else:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with refusals(recipe, ImportError):  # optimizers and kernels of packages that are not here
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     check_weights(trainer)

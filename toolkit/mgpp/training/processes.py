@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from transformers import TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from mgpp.training.recipes import Recipe
 from mgpp.training.strict import RecipeError
@@ -151,6 +152,10 @@ def check_launch(arguments: TrainingArguments, recipe: Recipe) -> None:
 def _check_shards(arguments: TrainingArguments) -> None:
     if arguments.world_size == 1:
         raise RecipeError("trainer.fsdp shards a model over several processes; start them: torchrun --nproc-per-node 2")
+    if arguments.optim == OptimizerNames.ADAFACTOR:
+        raise RecipeError(
+            "trainer.optim='adafactor' can't work on shards; leave it out, for AdamW, or train without trainer.fsdp"
+        )
     version = (arguments.fsdp_plugin_args or {}).get("fsdp_version") or os.environ.get("FSDP_VERSION", "1")
     if int(version) != 2:
         raise RecipeError(

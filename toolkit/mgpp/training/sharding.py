@@ -26,7 +26,7 @@ def is_sharded(model: Any) -> bool:
         >>> is_sharded(torch.nn.Linear(1, 1))
         False
     """
-    return any(hasattr(weight, "to_local") for weight in model.parameters())
+    return any(is_dtensor(weight) for weight in model.parameters())
 
 
 def prepare_sharding(trainer: Any) -> None:
@@ -125,19 +125,30 @@ def load_shards(shards: Mapping[str, Any], model: Any, optimizer: Any, pruner: P
     optimizer.load_state_dict(shards["optimizer"])
     for group in optimizer.param_groups:
         for weight in group["params"]:
-            share_out_(optimizer.state[weight], weight)
+            share_out_(optimizer.state.get(weight, {}), weight)
     bind(pruner, model)
     pruner.load_state_dict(shards["pruner"], whole=False)
 
 
 def share_out_(moments: dict[str, Any], weight: Any) -> None:
-    """Make parts that belong to a sharded weight, such as an optimizer's moments, parts of tensors sharded alike."""
-    from torch.distributed.tensor import DTensor
+    """Make parts that belong to a sharded weight, such as an optimizer's moments, parts of tensors sharded alike.
 
-    for name, part in moments.items() if isinstance(weight, DTensor) else ():
-        if isinstance(part, Tensor) and part.ndim and not isinstance(part, DTensor):
-            layout: Any = {"device_mesh": weight.device_mesh, "placements": weight.placements}
-            moments[name] = DTensor.from_local(part, **layout, shape=weight.shape, stride=weight.stride())
+    They come to where the weight's own part lies, which is not the mesh's device if weights wait in the main memory.
+    """
+    for name, part in moments.items() if is_dtensor(weight) else ():
+        if isinstance(part, Tensor) and part.ndim and not is_dtensor(part):
+            moments[name] = torch.zeros_like(weight, dtype=part.dtype)
+            fill_({name: moments[name]}, {name: part}, Path(name))
+
+
+def is_dtensor(tensor: Any) -> bool:
+    """Whether a tensor is shared out among processes.
+
+    Example:
+        >>> is_dtensor(torch.ones(1))
+        False
+    """
+    return hasattr(tensor, "to_local")
 
 
 def save_final(model: Any, tokenizer: Any, target: Path) -> None:

@@ -20,7 +20,7 @@ from mgpp.pruning.targets import prunable_weights, target_table
 from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run, refuse_if_written
 from mgpp.training.checkpoints import check_processes, latest, remove_leftovers, step_of
 from mgpp.training.faults import ending_politely, in_words
-from mgpp.training.loop import fit, refusals, training_arguments
+from mgpp.training.loop import fit, training_arguments
 from mgpp.training.made_models import MADE_MODELS, locate
 from mgpp.training.packages import MINILM
 from mgpp.training.processes import Silence, asks_for_shards, barrier, is_main, main_first, meet
@@ -109,7 +109,6 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
             writer_for(folder, info, replace=replace, resume_at=begin if stopped else None) as writer,
             ProgressBar(steps, recipe.run_name, progress and is_main(), begin) as bar,
             in_words(folder, recipe.batch_size, recipe.max_length),  # so that the writer hears of it in words
-            refusals(recipe, ImportError),  # optimizers and kernels of packages that are not here
         ):
             if is_main():
                 remove_leftovers(saved, begin, arguments.save_total_limit)

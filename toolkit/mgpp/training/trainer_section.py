@@ -22,6 +22,7 @@ REFUSED = {
     "resume_from_checkpoint": "say mgpp train --resume DIR",
     "auto_find_batch_size": "a training that starts over logs steps twice; lower batch_size",
     "eval_on_start": "log.evaluate_every says when the model is evaluated",
+    "enable_jit_checkpoint": "it would save in the middle of a step; save_every says when a checkpoint is saved",
     "push_to_hub": "say mgpp export RUN --push-to-hub NAME when the run is finished",
 }
 # What the Trainer's annotations do not say, and what to do instead.
@@ -134,6 +135,8 @@ def _check_choice(key: str, value: Any, about: Field[Any]) -> None:
     if choices and value is not None and value not in choices:
         known = did_you_mean(str(value), list(choices))
         raise RecipeError(f"trainer.{key}={shown(value)} is none of the Trainer's choices{known}")
+    if key == "optim_args" and value and not all(each.find("=") > 0 for each in value.replace(" ", "").split(",")):
+        raise RecipeError(f"trainer.{key}={shown(value)} must have the form name=value,name=value")
 
 
 def _check_size(key: str, value: Any, about: Field[Any]) -> None:

@@ -76,4 +76,7 @@ class Task(Protocol):
         """The pretrained model with this task's head."""
 
     def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
-        """Metrics on a split, with n (examples), and where it is known `<metric>_se`, the metric's standard error."""
+        """Metrics on a split, with n (examples), and where it is known `<metric>_se`, the metric's standard error.
+
+        Where several processes train, all must call it: they share out the split.
+        """
