@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mgpp.pruning.observer import Observer, Writer
 from mgpp.pruning.peers import Peers
 from mgpp.pruning.pruner import Pruner
+from mgpp.pruning.shards import is_dtensor
 from mgpp.pruning.targets import parameters_by_name
 
 STATE_FILE = "pruner.safetensors"
@@ -134,7 +135,7 @@ def bind(pruner: Pruner, model: Module) -> None:
         for name in weights.keys() - found.keys():
             raise ValueError(f"{name} is a target, but no parameter of the Trainer's model; take targets from it")
         weights = {name: found[name] for name in weights}
-    everyone, sharded = Peers.everyone(), any(hasattr(weight, "to_local") for weight in weights.values())
+    everyone, sharded = Peers.everyone(), any(is_dtensor(weight) for weight in weights.values())
     if moved or everyone.are_many:
         pruner.bind(weights, copies=None if sharded else everyone)
 

@@ -148,7 +148,17 @@ def part_of(tensor: Any) -> Tensor:
         >>> part_of(w) is w
         True
     """
-    return tensor.detach().to_local() if hasattr(tensor, "to_local") else tensor
+    return tensor.detach().to_local() if is_dtensor(tensor) else tensor
+
+
+def is_dtensor(tensor: Any) -> bool:
+    """Whether a tensor is shared out among processes.
+
+    Example:
+        >>> is_dtensor(torch.ones(1))
+        False
+    """
+    return hasattr(tensor, "to_local")
 
 
 def _rows_each(weight: Tensor, peers: Peers) -> int:

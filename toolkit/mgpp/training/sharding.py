@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mgpp.pruning.callback import bind
 from mgpp.pruning.pruner import Pruner
-from mgpp.pruning.shards import part_of
+from mgpp.pruning.shards import is_dtensor, part_of
 from mgpp.training.checkpoints import fill_, weights_of, whole_folder
 from mgpp.training.processes import asks_for_shards, is_main
 from mgpp.training.strict import RecipeError
@@ -139,16 +139,6 @@ def share_out_(moments: dict[str, Any], weight: Any) -> None:
         if isinstance(part, Tensor) and part.ndim and not is_dtensor(part):
             moments[name] = torch.zeros_like(weight, dtype=part.dtype)
             fill_({name: moments[name]}, {name: part}, Path(name))
-
-
-def is_dtensor(tensor: Any) -> bool:
-    """Whether a tensor is shared out among processes.
-
-    Example:
-        >>> is_dtensor(torch.ones(1))
-        False
-    """
-    return hasattr(tensor, "to_local")
 
 
 def save_final(model: Any, tokenizer: Any, target: Path) -> None:
