@@ -49,6 +49,17 @@ def test_explore_writes_a_page_or_opens_one(tiny_runs_folder, tmp_path, monkeypa
     assert (tmp_path / opened[0]).exists()
 
 
+def test_explore_takes_the_runs_that_match(tiny_runs_folder, tmp_path):
+    page = tmp_path / "page.html"
+    done = call("explore", "--runs", str(tiny_runs_folder), "--only", "*-l2-*", "--html", str(page))
+    assert done.exit_code == 0, done.output
+    assert "L2, sparsity 0.9, seed 0" in page.read_text(encoding="utf-8")
+    assert "MGPP, sparsity" not in page.read_text(encoding="utf-8")
+    done = call("explore", "--runs", str(tiny_runs_folder), "--only", "l2")
+    assert done.exit_code == 2
+    assert f"'l2' matches no run in {tiny_runs_folder}" in done.output
+
+
 def test_check_says_what_is_missing(monkeypatch):
     monkeypatch.setattr("mgpp.environment.MEMORY_NEEDED", 0)  # what is free depends on what else runs here
     monkeypatch.setattr("mgpp.environment.DISK_NEEDED", 0)

@@ -12,7 +12,7 @@ def test_a_row_for_each_sparsity_and_method():
     runs += [fake("mgpp", 0, 0.85), fake("mgpp", 1, 0.77), fake("mgpp", 2)]
     text = results_markdown(runs, [fake("l2", 100, 0.5)] * 3)
     assert rows(text) == [
-        "| 0 | dense | 95.0 | 1 | 1.0 |  |  |  | 100 | 0 |",
+        "| 0 | dense | 95.0 | 1 | 1.0 |  |  |  | 100 | none to tune |",
         "| 0.9 | MGPP | 81.0 ± 4.0 | 2 (1 failed) | 1.0 |  |  |  | 100 | 0 |",
         "| 0.9 | L2 | 75.0 ± 5.0 | 2 | 1.0 | +6.0 ± 1.0 | -6.7 to +18.7 | +5.0 to +7.0 | 100 | 3 |",
         "| 0.9 | L0 | – | 0 (1 failed) |  |  |  |  | 100 | 0 |",

@@ -10,7 +10,6 @@ from mgpp.analysis.tables import (
     finished,
     paired_differences,
     results_markdown,
-    tuning_markdown,
     write_tables,
 )
 from mgpp.runs import Run
@@ -40,21 +39,6 @@ def test_a_seed_is_not_counted_twice():
         results_markdown([fake("l2", 0, 0.8), fake("l2", 0, 0.7)])
 
 
-def test_trials_of_any_method_are_listed():
-    prior = {"slab_var": 0.1, "lam": 0.5, "initial_lam": None}
-    sections = {"mgpp": {"prior": prior}, "soft-movement": {"soft_movement": {"strength": 2.0, "rule": "x"}}, "gmp": {}}
-    runs = []
-    for method, section in sections.items():
-        recipe = {"method": method, **section}
-        info = {"status": "finished", "recipe": recipe, "examples": {"train": 100}, "wall_seconds": 7.4}
-        runs.append(Run(Path(method), info | {"final": {"validation_accuracy": 0.5}}))
-    assert tuning_markdown(runs).splitlines()[2:] == [
-        "| GMP (no penalty) |  |  | 50.0 | 7 |",
-        "| MGPP | slab_var 0.1, lam 0.5 | 0.1 | 50.0 | 7 |",
-        "| soft movement | strength 2, rule x | 2 | 50.0 | 7 |",
-    ]
-
-
 def test_how_fast_the_explorer_answers_is_a_table():
     row = {"where": "JupyterLab", "moves": 102, "median_ms": 4.56, "p95_ms": 7.61, "max_ms": 9.5}
     result = {"provenance": {"device": {"name": "a processor"}}, "chromium": "150", "rows": [row]}
@@ -74,9 +58,9 @@ def test_the_committed_tables_come_from_the_committed_runs(name):
 
 def test_all_tables_are_written(tmp_path):
     (tmp_path / "data").mkdir()
-    for folder in ("runs", "tuning"):
+    for folder in ("runs", "tuning", "tasks"):
         (tmp_path / "data" / folder).mkdir()
-    names = ("results", "paired", "benchmarks", "explorer")
+    names = ("results", "tasks", "benchmarks", "explorer")
     (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in names))
     (tmp_path / "data" / "README.md").write_text("<!-- tuning -->\n<!-- /tuning -->")
     (tmp_path / "docs").mkdir()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mgpp.analysis.intervals import bootstrap_interval, standard_error, t_interval
+from mgpp.analysis.tuning import tuned_as
 from mgpp.runs import Run, summary
 
 COLUMNS = (
@@ -40,7 +41,7 @@ def comparison_frame(runs: Iterable[Run], trials: Iterable[Run] = ()) -> pd.Data
         Columns recipe, name, method, sparsity, seed, metric, higher_is_better, score and score_se (the metric on the
         final split, and its standard error in a single run), steps (optimizer updates), seconds, status, error,
         precision, data and model (first digits of their hashes), commit (of the toolkit; + where its code was
-        changed), trials (how many chose this method's settings in this recipe).
+        changed), trials (how many chose this method's settings in this recipe, see `mgpp.analysis.tuning`).
 
     Example:
         >>> from pathlib import Path
@@ -58,7 +59,7 @@ def comparison_frame(runs: Iterable[Run], trials: Iterable[Run] = ()) -> pd.Data
 
 
 def _identity(run: Run) -> tuple[str, str]:
-    return run.recipe.get("name", ""), run.method
+    return run.recipe.get("name", ""), tuned_as(run.method)
 
 
 def _origin(run: Run) -> dict[str, Any]:

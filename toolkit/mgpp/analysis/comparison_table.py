@@ -8,6 +8,7 @@ import pandas as pd
 
 from mgpp.analysis.comparison import comparison_frame, comparison_summary, judged_by, paired_to, unit
 from mgpp.analysis.plots import METHOD_NAMES, in_order
+from mgpp.analysis.tuning import NO_SETTINGS
 from mgpp.runs import Run
 
 REFERENCE = "mgpp"
@@ -67,7 +68,7 @@ def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
         f"{scale * row['t_low']:+.1f} to {scale * row['t_high']:+.1f}" if several else "",
         f"{scale * row['bootstrap_low']:+.1f} to {scale * row['bootstrap_high']:+.1f}" if several else "",
         "–" if pd.isna(row["steps"]) else f"{row['steps']}",
-        f"{row['trials']}",
+        "none to tune" if row["method"] in NO_SETTINGS and not row["trials"] else f"{row['trials']}",
     ]
 
 
@@ -89,5 +90,5 @@ def _notes(pairs: pd.DataFrame) -> list[str]:
         notes.append("‡ In some pairs the two runs were computed in different precisions.")
     if len(pairs):
         notes.append("No interval is corrected for the number of comparisons.")
-    notes.append("Steps are optimizer updates; trials chose a method's settings.")
+    notes.append("Steps are optimizer updates; trials chose a method's own settings.")
     return [" ".join(notes)]

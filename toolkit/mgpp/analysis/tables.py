@@ -14,7 +14,7 @@ import pandas as pd
 from mgpp.analysis.comparison import comparison_frame, paired_to, scored
 from mgpp.analysis.comparison_table import results_markdown
 from mgpp.analysis.evidence import evidence_markdown
-from mgpp.analysis.plots import METHOD_NAMES
+from mgpp.analysis.tuning import tuning_markdown
 from mgpp.runs import Run, load_runs
 
 
@@ -31,25 +31,6 @@ def paired_differences(runs: Iterable[Run], method: str = "mgpp") -> pd.DataFram
     """
     found = paired_to(comparison_frame(runs), method)[["sparsity", "rival", "mean", "se", "seeds"]]
     return found[found["seeds"] > 1].reset_index(drop=True)
-
-
-def tuning_markdown(runs: Iterable[Run]) -> str:
-    """The trials that chose the settings: what was tried, and the accuracy on the validation set that decided."""
-    lines = ["| method | settings | 1/(nσ1²) or strength | validation accuracy, % | seconds |", "|---|---|---|---|---|"]
-    for run in sorted(runs, key=lambda run: (run.method, run.name)):
-        settings = run.recipe.get("prior" if run.method == "mgpp" else run.method.replace("-", "_"), {})
-        strength = settings.get("strength")
-        if run.method == "mgpp":
-            strength = 1 / (run.info["examples"]["train"] * settings["slab_var"])
-        words = ", ".join(
-            f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in settings.items()
-            if value is not None
-        )
-        cells = [METHOD_NAMES[run.method], words, "" if strength is None else f"{strength:.2g}"]
-        cells.append(f"{run.final['validation_accuracy']:.1%}".rstrip("%") if run.final else run.status)
-        lines.append(f"| {' | '.join(cells)} | {run.info.get('wall_seconds', float('nan')):.0f} |")
-    return "\n".join(lines)
 
 
 def benchmark_markdown(result: Mapping[str, Any]) -> str:
@@ -119,6 +100,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
         "README.md",
         lambda root: results_markdown(load_runs(root / "data/runs"), load_runs(root / "data/tuning")),
     ),
+    "tasks": ("README.md", lambda root: results_markdown(load_runs(root / "data/tasks"))),
     "benchmarks": ("README.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
     "explorer": ("README.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),

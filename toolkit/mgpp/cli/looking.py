@@ -1,6 +1,7 @@
 """Commands that train nothing: methods, runs, figures, the explorer, and whether all is in place."""
 
 import inspect
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import click
@@ -74,10 +75,11 @@ def figures(
 
 @click.command()
 @click.option("--runs", "runs_folder", type=click.Path(path_type=Path), default=RUNS_FOLDER, show_default=True)
+@click.option("--only", default="*", metavar="PATTERN", help="Runs whose names match, such as '*-seed0' [all]")
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the page, open nothing"
 )
-def explore(runs_folder: Path, html: Path | None) -> None:
+def explore(runs_folder: Path, only: str, html: Path | None) -> None:
     """Explore the prior on real weights, in the browser.
 
     The pretrained model and logged runs, as one page that needs no server and no internet.
@@ -86,7 +88,10 @@ def explore(runs_folder: Path, html: Path | None) -> None:
     from mgpp.runs import load_runs
     from mgpp.training.packages import pretrained_weights
 
-    runs = [run for run in load_runs(runs_folder) if not run.weights.empty]
+    named = [run for run in load_runs(runs_folder) if fnmatchcase(run.name, only)]
+    if not named and only != "*":
+        raise click.BadParameter(f"{only!r} matches no run in {runs_folder}; see: mgpp runs", param_hint="--only")
+    runs = [run for run in named if not run.weights.empty]
     if not runs:
         click.echo(f"no run in {runs_folder} has histograms: the page shows the pretrained model alone", err=True)
     path = save_explorer(html or NEW_RUNS_FOLDER / "explorer.html", runs=runs, weights=pretrained_weights())
