@@ -60,7 +60,7 @@ def seen(tmp_path_factory):
         ),
         ("the gradient is no number", 1, "status failed, 3 rows", "step 6: the gradient's norm is", ""),
         ("out of memory", 1, "status failed, 0 rows", "Lower batch_size, 4 now", ""),
-        ("SIGTERM", 143, "status stopped, 3 rows", "stopped; go on: mgpp train --resume sigterm", RESUMED),
+        ("SIGTERM", 143, "status stopped, 4 rows, the checkpoint of step 7", "stopped; go on: mgpp train --resume sigterm", RESUMED),
         ("SIGINT", 130, "status stopped, 3 rows", "stopped; go on: mgpp train --resume sigint", RESUMED),
         ("the clock jumps", 0, "all; wall_seconds as they were", "accuracy", "the same weights and log"),
         ("a checkpoint is damaged", 0, "resumed at step 3", "checkpoint-6/model.safetensors is damaged", RESUMED),
@@ -168,3 +168,22 @@ def test_sigterm_ends_a_block_and_is_let_go_of_afterwards():
         signal.pause()
     assert ended.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_sigterm_waits_for_a_checkpoint_and_who_sends_it_twice_does_not():
+    steps = []
+    with pytest.raises(Terminated), ending_politely("my-run") as ending, ending.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        steps.append(ending.asked)
+    assert steps == [True]
+    with pytest.raises(Terminated), ending_politely("my-run") as ending, ending.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        steps.append("the second is not heard")
+    assert steps == [True]
+
+
+def test_other_errors_of_a_deferred_block_come_first():
+    with pytest.raises(KeyError), ending_politely("my-run") as ending, ending.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise KeyError

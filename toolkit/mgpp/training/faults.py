@@ -138,24 +138,59 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+class Ending:
+    """What SIGTERM does: end the process at once, or, while `deferred`, let it save a checkpoint first.
+
+    Args:
+        words: what is said in the end.
+
+    Attributes:
+        asked: whether SIGTERM came while it was deferred.
+    """
+
+    def __init__(self, words: str):
+        self.words, self.asked, self._waits = words, False, False
+
+    def __call__(self, *_: Any) -> None:
+        """The signal's handler; who asks twice does not want to wait.
+
+        Raises:
+            Terminated: unless it is deferred.
+        """
+        if not self._waits or self.asked:
+            raise Terminated(self.words)
+        self.asked = True
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Note SIGTERM in a block instead of ending, and end after it.
+
+        Raises:
+            Terminated: after the block, if SIGTERM came.
+        """
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+        if self.asked:
+            raise Terminated(self.words)
+
+
 @contextmanager
-def ending_politely(folder: str | Path) -> Iterator[None]:
+def ending_politely(folder: str | Path) -> Iterator[Ending]:
     """Let SIGTERM end a training as Ctrl-C does: the log is closed, and the message says how to go on.
 
     Raises:
         Terminated: in place of SIGTERM.
         KeyboardInterrupt: with the same words, for Ctrl-C.
     """
-    words = f"stopped; go on: mgpp train --resume {folder}"
-
-    def _terminate(*_: Any) -> None:
-        raise Terminated(words)
-
-    before = signal.signal(signal.SIGTERM, _terminate) if _in_main_thread() else None
+    ending = Ending(f"stopped; go on: mgpp train --resume {folder}")
+    before = signal.signal(signal.SIGTERM, ending) if _in_main_thread() else None
     try:
-        yield
+        yield ending
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(words) from None
+        raise KeyboardInterrupt(ending.words) from None
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

@@ -1,7 +1,7 @@
 """The training loop: a recipe in the words of transformers' Trainer, with the Pruner as its callback."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ from mgpp.pruning.callback import PruningCallback, restore
 from mgpp.pruning.pruner import Pruner
 from mgpp.runs import RunWriter
 from mgpp.training.checkpoints import load_weights, step_of
-from mgpp.training.faults import check_weights
+from mgpp.training.faults import Ending, check_weights
 from mgpp.training.processes import asks_for_shards, check_launch
 from mgpp.training.progress import ProgressBar
 from mgpp.training.randomness import undisturbed
 from mgpp.training.recipes import Recipe
 from mgpp.training.strict import RecipeError, shown
 from mgpp.training.tasks.base import Task
-from mgpp.training.trainer import PruningTrainer
+from mgpp.training.trainer import LastCheckpoint, PruningTrainer
 
 
 def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArguments:
@@ -87,9 +87,14 @@ def fit(
     pruner: Pruner,
     writer: RunWriter,
     bar: ProgressBar,
+    ending: Ending,
     checkpoint: Path | None = None,
 ) -> None:
-    """Run the Trainer with the pruner and its observer as callbacks, from a checkpoint if there is one."""
+    """Run the Trainer with the pruner and its observer as callbacks, from a checkpoint if there is one.
+
+    Where the recipe saves checkpoints, SIGTERM saves one more; but not in several processes, which hear of it at
+    different steps.
+    """
     bf16 = recipe.precision == "bf16"
 
     def _evaluate() -> dict[str, float]:
@@ -125,6 +130,12 @@ def fit(
     if checkpoint is not None and step_of(checkpoint) >= arguments.max_steps:
         load_weights(model, checkpoint)  # the Trainer would make one step more
     else:
-        with refusals(recipe, ImportError):  # optimizers and kernels of packages that are not here
+        saves_last = recipe.save_every is not None and arguments.world_size == 1
+        if saves_last:
+            trainer.add_callback(LastCheckpoint(ending))
+        with (
+            ending.deferred() if saves_last else nullcontext(),
+            refusals(recipe, ImportError),  # optimizers and kernels of packages that are not here
+        ):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     check_weights(trainer)

@@ -82,7 +82,7 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
     """Train into `folder`: from the start, or go on with the run that stopped there, from its last checkpoint."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    with ending_politely(folder), in_words(folder, recipe.batch_size, recipe.max_length):
+    with ending_politely(folder) as ending, in_words(folder, recipe.batch_size, recipe.max_length):
         recipe = resolve(recipe)
         meet(recipe.trainer)
         with main_first():
@@ -112,7 +112,7 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
         ):
             if is_main():
                 remove_leftovers(saved, begin, arguments.save_total_limit)
-            fit(recipe, arguments, model, task, pruner, writer, bar, checkpoint)
+            fit(recipe, arguments, model, task, pruner, writer, bar, ending, checkpoint)
             if recipe.save_model:
                 save_final(model, task.tokenizer, saved / "final")
             pruner.audit()

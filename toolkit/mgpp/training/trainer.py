@@ -19,7 +19,7 @@ from mgpp.training.checkpoints import (
     weights_of,
     write_manifest,
 )
-from mgpp.training.faults import check_gradient, check_loss, check_weights
+from mgpp.training.faults import Ending, check_gradient, check_loss, check_weights
 from mgpp.training.parallel import ParallelTrainer
 from mgpp.training.processes import barrier, is_main, rank
 from mgpp.training.randomness import random_state, set_random_state
@@ -161,3 +161,19 @@ class _Going(TrainerCallback):
         if self.trainer.resumed and not self.trainer.random_at_epoch:
             set_random_state(self.trainer.resumed["epoch"])
         self.trainer.random_at_epoch = random_state()
+
+
+class LastCheckpoint(TrainerCallback):
+    """Saves a checkpoint where SIGTERM came, at the end of the step, and ends the training there.
+
+    Args:
+        ending: of the training, deferred while it runs.
+    """
+
+    def __init__(self, ending: Ending):
+        self.ending = ending
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ask the Trainer to save and to stop."""
+        if self.ending.asked:
+            control.should_save = control.should_training_stop = True
