@@ -332,7 +332,7 @@ def no_memory(scene: Scene) -> dict[str, Any]:
 
 
 def signalled(scene: Scene, name: str) -> dict[str, Any]:
-    """SIGTERM, as schedulers send it, or SIGINT, as Ctrl-C does."""
+    """SIGTERM, as schedulers send it, which waits for a checkpoint, or SIGINT, as Ctrl-C does."""
     number, run = getattr(signal, name), name.lower()
     ended = scene.train(run, before=at_step(AT, lambda: os.kill(os.getpid(), number)))
     return row(name, f"sent at step {AT}", ended, scene.kept(run), scene.resumed(run))

@@ -1,6 +1,5 @@
 """Recipes: the validated settings of a run, read from YAML. What is wrong is said before anything expensive starts."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
@@ -11,27 +10,9 @@ from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.methods import METHODS, Method
 from mgpp.training.plain_yaml import LONGEST, read_yaml
 from mgpp.training.reach import check_name, check_reach
+from mgpp.training.recipe_sizes import check_sizes
 from mgpp.training.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys, shown
 from mgpp.training.trainer_section import check_trainer_section
-
-# What the Trainer's arguments may not set, because the recipe or the toolkit does.
-RESERVED = {
-    "output_dir": "--out",
-    "seed": "seed",
-    "data_seed": "seed",
-    "learning_rate": "optimizer.learning_rate",
-    "lr_scheduler_type": "optimizer.final_factor",
-    "lr_scheduler_kwargs": "optimizer.final_factor",
-    "num_train_epochs": "epochs",
-    "max_steps": "max_steps",
-    "per_device_train_batch_size": "batch_size",
-    "bf16": "precision",
-    "fp16": "precision",
-    "eval_strategy": "log.evaluate_every",
-    "logging_strategy": "log.every",
-    "save_strategy": "save_every",
-    "save_steps": "save_every",
-}
 
 
 @dataclass(frozen=True)
@@ -146,60 +127,10 @@ class Recipe:
                 f"optimizer.rewinds={self.optimizer.rewinds} has nothing to start again with a constant learning rate; "
                 "lower optimizer.final_factor"
             )
-        self._check_sizes()
+        check_sizes(self)
         check_name(self.name)
         check_reach(self.trainer)
-        for key in self.trainer:
-            if key in RESERVED:
-                raise RecipeError(f"trainer.{key} is set by the toolkit; use {RESERVED[key]} instead")
         check_trainer_section(self.trainer)
-
-    def _check_sizes(self) -> None:
-        positive = {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "max_length": self.max_length,
-            "optimizer.learning_rate": self.optimizer.learning_rate,
-            "sparsity.interval": self.sparsity.interval,
-            "log.every": self.log.every,
-            "log.histograms_every": self.log.histograms_every,
-            "log.evaluate_every": self.log.evaluate_every,
-            "threads": 1 if self.threads is None else self.threads,
-            "max_steps": 1 if self.max_steps is None else self.max_steps,
-            "save_every": 1 if self.save_every is None else self.save_every,
-            "text.target_length": self.text.target_length,
-            "text.beams": self.text.beams,
-        }
-        for key, value in positive.items():
-            if not 0 < value < math.inf:
-                raise RecipeError(f"{key}={value!r} must be above 0 and finite")
-        for key, value in (("warmup", self.sparsity.warmup), ("frozen", self.sparsity.frozen)):
-            if not 0 <= value < math.inf or (value >= 1 and value != int(value)):
-                raise RecipeError(f"sparsity.{key}={value!r} must be a fraction below 1 or a whole number of steps")
-        warmup, frozen = self.sparsity.warmup, self.sparsity.frozen
-        if max(warmup, frozen) < 1 <= warmup + frozen:
-            raise RecipeError(
-                f"sparsity.warmup={warmup:g} and sparsity.frozen={frozen:g} are shares of the training and leave no "
-                "step of it to prune in; shorten them, so that together they stay below 1"
-            )
-        not_negative = {
-            "seed": self.seed,
-            "log.trajectories": self.log.trajectories,
-            "optimizer.rewinds": self.optimizer.rewinds or 0,
-            "text.stride": self.text.stride,
-        }
-        for key, number in not_negative.items():
-            if number < 0:
-                raise RecipeError(f"{key}={number} must not be negative")
-        if self.seed >= 2**32:
-            raise RecipeError(f"seed={self.seed} must be below 2**32, where the generators' seeds end")
-        if not 0 <= self.optimizer.final_factor <= 1:
-            raise RecipeError(f"optimizer.final_factor={self.optimizer.final_factor!r} must lie from 0 to 1")
-        for key in ("histograms_every", "evaluate_every"):
-            if getattr(self.log, key) % self.log.every:
-                raise RecipeError(
-                    f"log.{key}={getattr(self.log, key)} must be a multiple of log.every={self.log.every}"
-                )
 
     def schedule(self, total_steps: int) -> CubicSparsity:
         """The sparsity schedule of a training of `total_steps` optimizer updates.

@@ -12,6 +12,24 @@ from typing import Any, Literal
 
 from mgpp.training.strict import LARGEST, RecipeError, did_you_mean, shown
 
+# What the Trainer's arguments may not set, because the recipe or the toolkit does.
+RESERVED = {
+    "output_dir": "--out",
+    "seed": "seed",
+    "data_seed": "seed",
+    "learning_rate": "optimizer.learning_rate",
+    "lr_scheduler_type": "optimizer.final_factor",
+    "lr_scheduler_kwargs": "optimizer.final_factor",
+    "num_train_epochs": "epochs",
+    "max_steps": "max_steps",
+    "per_device_train_batch_size": "batch_size",
+    "bf16": "precision",
+    "fp16": "precision",
+    "eval_strategy": "log.evaluate_every",
+    "logging_strategy": "log.every",
+    "save_strategy": "save_every",
+    "save_steps": "save_every",
+}
 # Settings of the Trainer that a training which can be resumed exactly has no use for, and what to do instead.
 REFUSED = {
     "load_best_model_at_end": "the best model by the metric may not be as sparse as promised; the last one is kept",
@@ -51,6 +69,9 @@ def check_trainer_section(settings: Mapping[str, Any]) -> None:
         ...
         mgpp.training.strict.RecipeError: trainer.save_total_limit='x' must be a whole number or null
     """
+    for key in settings:
+        if key in RESERVED:
+            raise RecipeError(f"trainer.{key} is set by the toolkit; use {RESERVED[key]} instead")
     for key, value in settings.items():
         if key in REFUSED and value:
             raise RecipeError(f"trainer.{key}={shown(value)} is refused: {REFUSED[key]}")
