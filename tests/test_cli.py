@@ -9,7 +9,7 @@ from mgpp.analysis import figures
 from mgpp.cli import main
 from mgpp.cli.many import _numbers
 from mgpp.pruning.methods import METHODS
-from mgpp.runs import load_run, mark_failed
+from mgpp.runs import RunWriter, load_run, mark_failed
 
 pytestmark = pytest.mark.usefixtures("few_reviews")
 
@@ -126,6 +126,31 @@ def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     refused = call(*words, "--set=batch_size=8")
     assert refused.exit_code == 1
     assert "batch_size" in refused.output
+
+
+def test_a_page_that_can_not_hold_the_table_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.md").write_text("no markers")
+    for page, words in (("page.md", "page.md: the markers"), ("none.md", "none.md can't be read: No such file")):
+        done = call("compare", "reviews-quick", "--out=runs", f"--readme={page}")
+        assert (done.exit_code, done.output.count("\n")) == (1, 1)
+        assert words in done.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_comparison_of_several_recipes_names_the_metric_of_each(tmp_path, monkeypatch):
+    metrics = {"a": "accuracy", "b": "perplexity"}
+    for name, metric in metrics.items():
+        recipe = {"name": name, "method": "dense", "seed": 0, "sparsity": {"final": 0.9}}
+        info = {"recipe": recipe, "metric": {"name": metric, "higher_is_better": metric == "accuracy"}}
+        with RunWriter(tmp_path / f"{name}-dense", info) as writer:
+            writer.update(final={metric: 0.5})
+    monkeypatch.setattr("mgpp.training.compare.compare", lambda *args, **kwargs: None)
+    monkeypatch.setattr("mgpp.training.sweep.not_finished", lambda *args: [])
+    done = call("compare", "reviews-quick", f"--out={tmp_path}", "--data=x")
+    assert done.exit_code == 0, done.output
+    assert "accuracy 50.0%" in done.output
+    assert "perplexity 0.5" in done.output
 
 
 @pytest.mark.parametrize(("words", "numbers"), [("0", [0]), ("0-2", [0, 1, 2]), ("0,2-4, 9", [0, 2, 3, 4, 9])])

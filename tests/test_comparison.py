@@ -89,6 +89,17 @@ def test_a_run_that_ended_with_nan_is_no_score():
     assert table.loc[0, ["mean", "seeds", "failed"]].tolist() == [0.8, 1, 1]
 
 
+def test_a_run_that_is_being_trained_has_not_failed():
+    runs = [fake("l2", 0, 0.8), fake("l2", 1, status="running"), fake("l2", 2, status="stopped"), fake("l2", 3)]
+    table = comparison_summary(comparison_frame(runs))
+    assert table.loc[0, ["seeds", "failed", "unfinished"]].tolist() == [1, 1, 2]
+
+
+def test_sparsities_that_lie_close_together_are_told_apart():
+    runs = [fake("l2", 0, 0.8, sparsity=0.99991), fake("l2", 0, 0.7, sparsity=0.99994)]
+    assert comparison_summary(comparison_frame(runs))["mean"].tolist() == [0.8, 0.7]
+
+
 def test_differences_are_paired_by_seed_and_sparsity():
     runs = [fake("mgpp", seed, 0.8 + 0.05 * seed) for seed in range(3)]
     runs += [fake("l2", seed, score) for seed, score in enumerate((0.79, 0.86, 0.87))]

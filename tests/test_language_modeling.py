@@ -132,6 +132,15 @@ def test_masked_loss_is_over_the_chosen_tokens_and_other_batches_and_seeds_choos
     assert not special.any()
 
 
+def test_a_split_of_which_nothing_is_masked_is_refused_before_the_training(bert, tmp_path, monkeypatch):
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.txt").write_text("It was a film.\n" * 3)
+    load("mlm", bert, tmp_path, length=4)
+    monkeypatch.setattr(language_modeling, "MASKED_SHARE", 1e-9)
+    with pytest.raises(RecipeError, match="no token of the split train is masked"):
+        load("mlm", bert, tmp_path, length=4)
+
+
 def test_evaluation_in_small_batches_is_the_same(gpt2, data, monkeypatch):
     task = load("clm", gpt2, data)
     model = task.load_model(gpt2)
@@ -208,7 +217,7 @@ def test_from_the_hub_come_wikitext_and_wikipedia_cut_in_three(gpt2, bert, monke
     asked = []
     texts = Dataset.from_dict({"text": list(TEXTS) * 100})
 
-    def read(name, config, *, columns, required=("train", "validation"), optional=("test",), data=None):
+    def read(name, config, *, columns, texts, required=("train", "validation"), optional=("test",), data=None):
         asked.append((name, config))
         return Splits(dict.fromkeys((*required, *optional), texts), "hash")
 

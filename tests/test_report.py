@@ -9,6 +9,7 @@ from mgpp import RunWriter, load_runs
 from mgpp.analysis.comparison import comparison_frame
 from mgpp.analysis.comparison_table import results_markdown
 from mgpp.analysis.report import write_comparison
+from mgpp.runs import mark_failed
 
 
 def add_run(folder, method, seed, score, steps=10, sparsity=0.9):
@@ -77,6 +78,16 @@ def test_the_table_goes_between_the_markers_of_a_page(folder, tmp_path):
     assert (tmp_path / "figures" / "figure_comparison.png").exists()
 
 
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_frame_and_table_are_written_though_there_is_nothing_to_draw(status, tmp_path):
+    add_run(tmp_path, "dense", 0, 0.8)
+    if status == "failed":
+        mark_failed(tmp_path / "exam-dense-0.9-seed0", "no memory")
+    assert [path.name for path in write_comparison(tmp_path)] == ["comparison.csv", "comparison.md"]
+    row = "| 0 | dense | 80.0 | 1 |" if status == "finished" else "| 0 | dense | – | 0 (1 failed) |"
+    assert row in (tmp_path / "comparison.md").read_text()
+
+
 def test_nothing_is_written_where_the_budget_differed(folder):
     add_run(folder, "l1", 0, 0.5, steps=11)
     with pytest.raises(ValueError, match="one number of optimizer steps"):
@@ -90,7 +101,9 @@ def test_nothing_is_written_where_the_page_has_no_markers_or_nothing_finished(fo
     with pytest.raises(ValueError, match="<!-- results -->"):
         write_comparison(folder, readme=page)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no finished run"):
+    with pytest.raises(ValueError, match="no runs in .*empty"):
         write_comparison(tmp_path / "empty")
+    with pytest.raises(ValueError, match="nowhere.md can't be read: No such file"):
+        write_comparison(folder, readme=tmp_path / "nowhere.md")
     assert all(path.is_dir() for path in folder.iterdir())
     assert not list((tmp_path / "empty").iterdir())

@@ -112,6 +112,7 @@ def test_a_split_that_is_there_twice_is_refused(tmp_path):
         ("train.jsonl", '{"text": "a", "label": 1}\n{"text": "a", "label": "one"}'),
         ("train.csv", ""),
         ("train.csv", 'text,label\n"open,1\n'),
+        ("train.csv", "text,label\nfast, but dull,1\nslow, but moving,0\n"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, name, content):
@@ -129,6 +130,34 @@ def test_the_line_and_the_column_at_fault_are_named(tmp_path):
     (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "a", "label": "one"}\n')
     with pytest.raises(DataError, match=r"the column 'label' holds values of several kinds: 1 \(int\), 'one' \(str\)"):
         read(tmp_path)
+
+
+def test_texts_are_text(tmp_path):
+    write(tmp_path, "validation.csv")
+    for value, kind in ((12, "int64"), (["a", "b"], "list")):
+        (tmp_path / "train.jsonl").write_text(json.dumps({"text": value, "label": 1}))
+        assert read(tmp_path).tables["train"]["text"][0] == value
+        with pytest.raises(DataError, match=f"the column 'text' of the split 'train' must hold text, not {kind}"):
+            read(tmp_path, texts=["text"])
+
+
+def test_parts_of_a_split_may_differ_in_the_kind_of_number(tmp_path):
+    write(tmp_path, "validation.csv")
+    for part, label in enumerate((3, 2.5)):
+        (tmp_path / f"train-{part}.jsonl").write_text(json.dumps({"text": "a", "label": label}))
+    assert read(tmp_path).tables["train"]["label"][:] == [3.0, 2.5]
+    (tmp_path / "train-1.jsonl").write_text(json.dumps({"text": "a", "label": [1]}))
+    with pytest.raises(DataError, match=r"train-0.jsonl, .*train-1.jsonl don't fit together: "):
+        read(tmp_path)
+
+
+def test_a_data_set_that_is_a_script_is_refused_in_a_sentence(monkeypatch):
+    def refuse(*names):
+        raise RuntimeError("Dataset scripts are no longer supported, but found xsum.py")
+
+    monkeypatch.setattr(sources, "load_dataset", refuse)
+    with pytest.raises(DataError, match=r"from the hub \(Dataset scripts are no longer.*; connect, or"):
+        read_splits("some/data", columns=["text"])
 
 
 def test_an_unreachable_hub_is_one_sentence_with_the_way_out():

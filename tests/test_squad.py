@@ -120,7 +120,10 @@ def test_a_question_without_an_answer_needs_v2(tokenizer, tmp_path):
         TASKS["squad"](tokenizer, TaskSettings(64, 16, data=tmp_path))
 
 
-@pytest.mark.parametrize("answers", ["{}", '{"text": ["a"], "answer_start": []}', '{"text": "a"}', "[1]"])
+@pytest.mark.parametrize(
+    "answers",
+    ["{}", '{"text": [12], "answer_start": [0]}', '{"text": ["a"], "answer_start": []}', '{"text": "a"}', "[1]"],
+)
 def test_broken_answers_are_named(answers, tokenizer, tmp_path):
     write(tmp_path, "csv")
     pd.DataFrame(rows(False)[:1]).assign(answers=answers).to_csv(tmp_path / "train.csv", index=False)
@@ -156,6 +159,27 @@ def test_only_windows_with_the_whole_answer_point_at_it(tokenizer):
         if row not in held:
             assert row["start_positions"] == row["end_positions"] == 0
             assert max(row["end"]) < answer[1] + len("Paris")
+
+
+ACCENT, MARK, NO_WIDTH = "\u0301", "\ufeff", "\u200b"  # BERT's tokenizer drops them
+
+
+@pytest.mark.parametrize(
+    "context", [f"It was Jose{ACCENT}", f"It was Jose{ACCENT}.", f"{MARK}Jose", f"{NO_WIDTH}Jose{ACCENT} it was"]
+)
+def test_characters_at_the_ends_of_a_text_that_the_tokenizer_drops_lose_no_answer(context, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(small_bert(tmp_path, ["It was Jose."]))
+    begin = context.index("Jose")
+    whole = context[0 if begin < 3 else begin :].removesuffix(".").removesuffix(" it was")
+    (row,) = windows(tokenizer, [Question("q", "Who?", context, ((whole, context.index(whole)),))], 64, 16)
+    first, last = row["start_positions"], row["end_positions"]
+    assert context[row["begin"][first] : row["end"][last]].startswith("Jose")
+
+
+def test_a_text_that_no_token_stands_for_has_no_answer(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(small_bert(tmp_path, ["It was Jose."]))
+    (row,) = windows(tokenizer, [Question("q", "Who?", NO_WIDTH, ((NO_WIDTH, 0),))], 64, 16)
+    assert row["start_positions"] == row["end_positions"] == 0
 
 
 def test_a_long_answer_may_be_in_no_window(tokenizer):

@@ -54,7 +54,7 @@ def comparison_frame(runs: Iterable[Run], trials: Iterable[Run] = ()) -> pd.Data
     table = pd.DataFrame([_origin(run) | {"trials": tried.count(_identity(run))} for run in runs], columns=[*COLUMNS])
     known = summary(runs)
     table[known.columns] = known
-    table["sparsity"] = table["sparsity"].round(4)  # a sparsity that was counted, not asked for, has more digits
+    table["sparsity"] = table["sparsity"].round(6)  # a sparsity that was counted, not asked for, has more digits
     return table.astype({"steps": "Int64"})
 
 
@@ -112,7 +112,8 @@ def comparison_summary(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns recipe, sparsity, method, mean, se (standard deviation over seeds, with n - 1, over √n; NaN for one
-        seed), score_se (mean of the single runs'), seeds (runs that count), failed (runs that don't), steps, trials.
+        seed), score_se (mean of the single runs'), seeds (runs that count), failed (runs that failed, or have no
+        score), unfinished (runs that are being trained, or were stopped), steps, trials.
 
     Raises:
         ValueError: as `scored` does.
@@ -120,11 +121,13 @@ def comparison_summary(frame: pd.DataFrame) -> pd.DataFrame:
     keys, measures = ["recipe", "sparsity", "method"], {"mean": ("score", "mean"), "se": ("score", standard_error)}
     measures |= {"score_se": ("score_se", "mean"), "seeds": ("seed", "count")}
     counts = {"runs": ("name", "count"), "steps": ("steps", "max"), "trials": ("trials", "max")}
-    every, good = (rows.groupby(keys, dropna=False) for rows in (frame, scored(frame)))
+    counts["unfinished"] = ("unfinished", "sum")
+    waiting = frame.assign(unfinished=~frame["status"].isin(["finished", "failed"]))
+    every, good = (rows.groupby(keys, dropna=False) for rows in (waiting, scored(frame)))
     joined = every.agg(**counts).join(good.agg(**measures)).reset_index()
     joined["seeds"] = joined["seeds"].fillna(0).astype(int)
-    joined["failed"] = joined["runs"] - joined["seeds"]
-    return joined[[*keys, "mean", "se", "score_se", "seeds", "failed", "steps", "trials"]]
+    joined["failed"] = joined["runs"] - joined["seeds"] - joined["unfinished"]
+    return joined[[*keys, "mean", "se", "score_se", "seeds", "failed", "unfinished", "steps", "trials"]]
 
 
 def paired_to(frame: pd.DataFrame, reference: str = "mgpp") -> pd.DataFrame:

@@ -15,6 +15,10 @@ from mgpp.analysis.plots import METHOD_NAMES, in_order
 from mgpp.runs import Run
 
 
+class NothingToDrawError(ValueError):
+    """No run has finished that could be drawn."""
+
+
 @on_own_axes
 def plot_score(frame: pd.DataFrame, *, ax: Axes, **line: Any) -> Axes:
     """The score against sparsity, a line a method with a band of one standard error over seeds, dense as a level.
@@ -28,14 +32,15 @@ def plot_score(frame: pd.DataFrame, *, ax: Axes, **line: Any) -> Axes:
         line: further arguments for `Axes.plot`.
 
     Raises:
-        ValueError: as `scored` does, or if no method that prunes has finished.
+        ValueError: as `scored` does.
+        NothingToDrawError: if no method that prunes has finished.
     """
     table = comparison_summary(frame).dropna(subset=["mean"])
     metric, higher_is_better = judged_by(frame) if len(frame) else ("", True)
     scale, name = unit(metric)
     pruned = table[table["method"] != "dense"].sort_values("sparsity")
     if pruned.empty:
-        raise ValueError("no finished run of a method that prunes; mgpp compare trains them")
+        raise NothingToDrawError("no finished run of a method that prunes; mgpp compare trains them")
     _mark_dense(table[table["method"] == "dense"], scale, ax)
     for method in in_order(pruned["method"]):
         _draw_method(pruned[pruned["method"] == method], method, scale, ax, line)
@@ -102,7 +107,7 @@ def survivors(runs: Iterable[Run], sparsity: float | None = None) -> pd.DataFram
         over all matrices of that layer and kind and all seeds), seeds.
 
     Raises:
-        ValueError: if no such run has finished.
+        NothingToDrawError: if no such run has finished.
     """
     chosen = [run for run in runs if run.status == "finished" and run.method != "dense" and not run.layers.empty]
     if sparsity is None and chosen:
@@ -110,7 +115,9 @@ def survivors(runs: Iterable[Run], sparsity: float | None = None) -> pd.DataFram
         sparsity = float(max(methods.index, key=lambda level: (methods[level], level)))
     chosen = [run for run in chosen if run.sparsity == sparsity]
     if not chosen:
-        raise ValueError(f"no finished run that prunes to sparsity {sparsity} has logged its layers; train one first")
+        raise NothingToDrawError(
+            f"no finished run that prunes to sparsity {sparsity} has logged its layers; train one first"
+        )
     rows = pd.concat([_left_at_the_end(run) for run in chosen])
     sums = rows.groupby(["method", "layer", "kind"], sort=False, as_index=False)[["left", "n", "runs"]].sum()
     sums = sums.assign(sparsity=sparsity, density=sums["left"] / sums["n"], seeds=sums["runs"].astype(int))

@@ -62,7 +62,7 @@ def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
         f"{row['sparsity']:g}",
         METHOD_NAMES.get(row["method"], row["method"]),
         "–" if np.isnan(row["mean"]) else f"{scale * row['mean']:.1f}{_spread(row['se'], scale)}",
-        f"{row['seeds']}" + (f" ({row['failed']} failed)" if row["failed"] else ""),
+        f"{row['seeds']}" + "".join(f" ({row[what]} {what})" for what in ("failed", "unfinished") if row[what]),
         "" if np.isnan(row["score_se"]) else f"{scale * row['score_se']:.1f}",
         ahead + (" ‡" if row["mixed_precision"] > 0 else ""),
         f"{scale * row['t_low']:+.1f} to {scale * row['t_high']:+.1f}" if several else "",

@@ -1,12 +1,17 @@
 """A comparison's files: the tidy frame, the table, the two figures, all from a folder of runs."""
 
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from mgpp.analysis.comparison import comparison_frame
+from mgpp.analysis.comparison_plots import NothingToDrawError
 from mgpp.analysis.comparison_table import results_markdown
 from mgpp.analysis.figures import figure_comparison, figure_survivors, save_figure
 from mgpp.analysis.tables import between_markers
-from mgpp.runs import load_runs
+from mgpp.runs import Run, load_runs
 
 FRAME, TABLE = "comparison.csv", "comparison.md"
 
@@ -21,6 +26,7 @@ def write_comparison(
     """Write what a folder of runs says about the methods; the same runs give the same bytes.
 
     The frame has every run, also of other recipes, and those that failed; the figures draw the recipe with most runs.
+    A figure for which no run has finished is left out.
 
     Args:
         folder: of the runs; the frame is written there.
@@ -33,20 +39,50 @@ def write_comparison(
         The files.
 
     Raises:
-        ValueError: if the runs can't be compared, see `mgpp.analysis.comparison.scored`, if no method that prunes has
-            finished, or if `readme` lacks the markers. Nothing is written then.
+        ValueError: if the runs can't be compared, see `mgpp.analysis.comparison.scored`, if there are none, or as
+            `page_with` does. Nothing is written then.
 
     Example:
         >>> write_comparison("data/local/comparison", trials="data/tuning")  # doctest: +SKIP
     """
     folder, runs = Path(folder), load_runs(folder)
+    if not runs:
+        raise ValueError(f"no runs in {folder}; mgpp compare trains them")
     tried = load_runs(trials) if trials is not None and Path(trials).is_dir() else []
     table, page = results_markdown(runs, tried), Path(readme) if readme else folder / TABLE
-    text = table + "\n"
-    if readme:
-        text = between_markers(page.read_text(encoding="utf-8"), "results", table)
-    drawn = {"figure_comparison": figure_comparison(runs), "figure_survivors": figure_survivors(runs)}
+    text = page_with(table, page) if readme else table + "\n"
+    drawn = _drawn(runs, figure_comparison=figure_comparison, figure_survivors=figure_survivors)
     comparison_frame(runs, tried).to_csv(folder / FRAME, index=False, float_format="%.6g")
     page.write_text(text, encoding="utf-8")
     paths = [path for stem, figure in drawn.items() for path in save_figure(figure, stem, figures or folder)]
     return [folder / FRAME, page, *paths]
+
+
+def page_with(table: str, page: Path) -> str:
+    """A page with a table between its markers; with an empty one to see, before anything is trained, whether it can be.
+
+    Raises:
+        ValueError: if the page can't be read, or lacks the markers `<!-- results -->` and `<!-- /results -->`.
+
+    Example:
+        >>> page_with("", Path("no-such-page.md"))
+        Traceback (most recent call last):
+        ...
+        ValueError: no-such-page.md can't be read: No such file or directory
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{page} can't be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        return between_markers(text, "results", table)
+    except ValueError as error:
+        raise ValueError(f"{page}: {error}; put them where the table goes") from None
+
+
+def _drawn(runs: Iterable[Run], **draw: Callable[[Iterable[Run]], Figure]) -> dict[str, Figure]:
+    figures = {}
+    for stem, figure in draw.items():
+        with suppress(NothingToDrawError):
+            figures[stem] = figure(runs)
+    return figures

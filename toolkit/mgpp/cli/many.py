@@ -96,7 +96,8 @@ def _show_means(table: "DataFrame") -> None:
         return f"{row['metric']} {percent(row['metric'], row['mean'])}{spread}"
 
     shown = table.assign(score=[_score(row) for _, row in table.iterrows()])
-    shown = shown[[*table.columns[: list(table.columns).index("metric")], "score", "seeds", "failed"]]
+    counts = [name for name in ("seeds", "failed", "unfinished") if name in table]
+    shown = shown[[*table.columns[: list(table.columns).index("metric")], "score", *counts]]
     click.echo(shown.to_string(index=False, na_rep="-", float_format="{:g}".format))
 
 
@@ -109,6 +110,7 @@ def _complain(missing: list[str]) -> None:
 @click.command()
 @click.argument("recipe")
 @overrides_option
+@click.option("--data", type=click.Path(), metavar="DIR", help="Local files in the hub's format, instead of the hub")
 @click.option("--methods", default="mgpp,l2,gmp", show_default=True, help="Names; see mgpp methods")
 @click.option("--sparsities", default="0.9", show_default=True, help="Final sparsities")
 @click.option("--seeds", default="0", show_default=True, help="Seeds, such as 0,1,2 or 0-2")
@@ -120,6 +122,7 @@ def _complain(missing: list[str]) -> None:
 def compare(
     recipe: str,
     overrides: tuple[str, ...],
+    data: str | None,
     methods: str,
     sparsities: str,
     seeds: str,
@@ -135,24 +138,25 @@ def compare(
     What is finished is passed over, so that the same command goes on where it was stopped.
     """
     from mgpp.analysis.comparison import comparison_frame, comparison_summary, judged_by
-    from mgpp.analysis.report import write_comparison
+    from mgpp.analysis.report import page_with, write_comparison
     from mgpp.runs import load_runs
     from mgpp.training.compare import compare, grid
     from mgpp.training.recipes import parse_override
     from mgpp.training.sweep import not_finished
 
     asked: dict[str, Any] = {"methods": _words(methods), "sparsities": _shares(sparsities), "seeds": _numbers(seeds)}
-    asked["overrides"] = dict(parse_override(text) for text in overrides)
+    asked["overrides"] = dict(parse_override(text) for text in overrides) | ({"data": data} if data else {})
     folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison"
+    if readme:
+        page_with("", readme)  # refuses a page that can't hold the table before anything is trained
     compare(recipe, **asked, out=folder, launcher=_launcher(folder, retries=retries, **launch), retries=retries)
-    runs = load_runs(folder)
-    if any(run.status == "finished" for run in runs):
-        frame = comparison_frame(runs)
-        table = comparison_summary(frame)
-        table.insert(3, "metric", judged_by(frame)[0])
-        _show_means(table)
-        for path in write_comparison(folder, trials=trials, readme=readme, figures=figures):
-            click.echo(path)
+    frame = comparison_frame(load_runs(folder))
+    table = comparison_summary(frame)
+    metrics = {name: judged_by(rows)[0] for name, rows in frame.groupby("recipe")}
+    table.insert(3, "metric", table["recipe"].map(metrics))
+    _show_means(table)
+    for path in write_comparison(folder, trials=trials, readme=readme, figures=figures):
+        click.echo(path)
     _complain(not_finished([cell.run_name for cell in grid(recipe, **asked)], folder))
 
 

@@ -77,6 +77,7 @@ def load(name: str, tokenizer: Any, settings: TaskSettings) -> TextClassificatio
         HUB,
         name,
         columns=(*task.texts, "label"),
+        texts=task.texts,
         required=("train", *validation),
         optional=test,
         data=settings.data,

@@ -99,6 +99,10 @@ class LanguageModeling:
                 counts += count
         return perplexity(sums, counts)
 
+    def predicts(self, split: str) -> bool:
+        """Whether there is any token to be predicted when a split is evaluated."""
+        return any(bool((batch["labels"] != -100).any()) for batch in self._batches(self.splits[split]))
+
     def _token_losses(self, model: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of every token, 0 where none is predicted, and where one is: both (blocks, tokens)."""
         inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
@@ -126,7 +130,9 @@ def load_clm(tokenizer: Any, settings: TaskSettings) -> LanguageModeling:
         DataError: if the data can't be read.
         RecipeError: see `build`.
     """
-    found = read_splits("Salesforce/wikitext", "wikitext-103-raw-v1", columns=["text"], data=settings.data)
+    found = read_splits(
+        "Salesforce/wikitext", "wikitext-103-raw-v1", columns=["text"], texts=["text"], data=settings.data
+    )
     return build(found.tables, tokenizer, settings.max_length, found.sha256)
 
 
@@ -143,9 +149,11 @@ def load_mlm(tokenizer: Any, settings: TaskSettings) -> LanguageModeling:
         RecipeError: see `build`.
     """
     if settings.data is not None:
-        found = read_splits("local texts", columns=["text"], data=settings.data)
+        found = read_splits("local texts", columns=["text"], texts=["text"], data=settings.data)
         return build(found.tables, tokenizer, settings.max_length, found.sha256, masked=True)
-    found = read_splits("wikimedia/wikipedia", "20231101.en", columns=["text"], required=["train"], optional=[])
+    found = read_splits(
+        "wikimedia/wikipedia", "20231101.en", columns=["text"], texts=["text"], required=["train"], optional=[]
+    )
     return build(hold_out(found.tables["train"]), tokenizer, settings.max_length, found.sha256, masked=True)
 
 
@@ -234,7 +242,7 @@ def build(
 
     Raises:
         RecipeError: if the blocks are longer than what the model reads, the tokenizer has no mask token though the
-            task is masked, or a split gives no whole block.
+            task is masked, or a split gives no whole block or nothing to predict.
     """
     check_length("max_length", length, tokenizer)
     if masked and tokenizer.mask_token is None:
@@ -243,4 +251,8 @@ def build(
     for split, data in splits.items():
         if not len(data):
             raise RecipeError(f"max_length={length}: the split {split} gives no whole block; lower it, or add text")
-    return LanguageModeling(tokenizer, splits, data_sha256, masked)
+    task = LanguageModeling(tokenizer, splits, data_sha256, masked)
+    for split in splits if masked else ():
+        if not task.predicts(split):
+            raise RecipeError(f"no token of the split {split} is masked, of which 15% are by chance; give it more text")
+    return task

@@ -43,6 +43,7 @@ def read_splits(
     config: str | None = None,
     *,
     columns: Sequence[str],
+    texts: Sequence[str] = (),
     required: Sequence[str] = ("train", "validation"),
     optional: Sequence[str] = ("test",),
     data: str | Path | None = None,
@@ -53,13 +54,14 @@ def read_splits(
         name: of the data set on the hub, `nyu-mll/glue`.
         config: its configuration on the hub, `rte`.
         columns: that the task needs; others are left out.
+        texts: those of them that must hold text.
         required: splits that must be there.
         optional: splits that are read where they are.
         data: folder of local files; None reads from the hub.
 
     Raises:
-        DataError: if the folder, a split or a column is missing, a split has no rows, a row has no value, a file can't
-            be read, or the hub can't be reached.
+        DataError: if the folder, a split or a column is missing, a split has no rows, a row has no value, or none that
+            is text, a file can't be read, or the hub can't be reached.
 
     Example:
         >>> read_splits("nyu-mll/glue", "rte", columns=["sentence1", "label"]).tables["train"]  # doctest: +SKIP
@@ -76,7 +78,10 @@ def read_splits(
         there = ", ".join(found) or "none that the task knows"
         raise DataError(f"{where} has no split {missing[0]!r}; it has {there}; the task needs {', '.join(required)}")
     wanted = [split for split in (*required, *optional) if split in found]
-    return Splits({split: _checked(found[split], columns, split, where) for split in wanted}, hashed)
+    tables = {split: _checked(found[split], columns, split, where) for split in wanted}
+    for split, table in tables.items():
+        _check_texts(table, texts, split, where)
+    return Splits(tables, hashed)
 
 
 def _title(name: str, config: str | None) -> str:
@@ -86,7 +91,7 @@ def _title(name: str, config: str | None) -> str:
 def _from_hub(name: str, config: str | None) -> dict[str, Dataset]:
     try:
         return dict(load_dataset(name, config))
-    except (OSError, DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:  # RuntimeError: it is a script, not a table
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"the data set {_title(name, config)} can't be loaded from the hub ({reason}); connect, {WAY_OUT}"
@@ -133,7 +138,12 @@ def _files_hash(folder: Path, files: dict[str, list[Path]]) -> str:
 
 
 def _read_files(files: Sequence[Path]) -> Dataset:
-    return Dataset(pa.concat_tables([_read_file(file) for file in files], promote_options="default"))
+    tables = [_read_file(file) for file in files]
+    try:
+        return Dataset(pa.concat_tables(tables, promote_options="permissive"))
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        names = ", ".join(map(str, files))
+        raise DataError(f"{names} don't fit together: {str(error).splitlines()[0]}") from None
 
 
 def _read_file(file: Path) -> pa.Table:
@@ -145,7 +155,10 @@ def _read_file(file: Path) -> pa.Table:
 
 def _read_csv(file: Path) -> pa.Table:
     """Every value as text, as it stands there: a sentence "NA" or "007" is no gap and no number."""
-    return pa.Table.from_pandas(pd.read_csv(file, dtype=str, keep_default_na=False), preserve_index=False)
+    frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first fields for names of rows
+        raise ValueError("rows have more fields than the header; quote texts that hold commas")
+    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def _read_lines(file: Path) -> pa.Table:
@@ -213,6 +226,21 @@ def _checked(table: Dataset, columns: Sequence[str], split: str, where: str) -> 
         if gaps:
             raise DataError(f"{where}: row {gaps.index(True)} of the split {split!r} has no {column!r}")
     return table
+
+
+def _check_texts(table: Dataset, columns: Sequence[str], split: str, where: str) -> None:
+    """Nothing, if the columns hold text.
+
+    Raises:
+        DataError: with the column and a value of it.
+    """
+    for column in columns:
+        kind = table.data.column(column).type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise DataError(
+                f"{where}: the column {column!r} of the split {split!r} must hold text, not {kind}, such as "
+                f"{table[column][0]!r}; make it text"
+            )
 
 
 def refuse_data(task: str, data: Path | None) -> None:

@@ -40,7 +40,7 @@ def load_v2(tokenizer: Any, settings: TaskSettings) -> QuestionAnswering:
 
 
 def _load(name: str, tokenizer: Any, settings: TaskSettings, *, unanswerable: bool) -> QuestionAnswering:
-    found = read_splits(name, columns=COLUMNS, data=settings.data)
+    found = read_splits(name, columns=COLUMNS, texts=("question", "context"), data=settings.data)
     questions = {split: read_questions(table, split) for split, table in found.tables.items()}
     if not unanswerable:
         for part in questions.values():
@@ -73,7 +73,12 @@ def _answers(value: Any, split: str, row: int) -> tuple[tuple[str, int], ...]:
     where = f"row {row} of the split {split!r}: answers"
     value = as_json(value, where)
     try:
-        return tuple(zip(value["text"], map(int, value["answer_start"]), strict=True))
+        texts = [text for text in value["text"] if isinstance(text, str)]
+        if len(texts) < len(value["text"]):
+            raise TypeError
+        return tuple(zip(texts, map(int, value["answer_start"]), strict=True))
     except (TypeError, KeyError, ValueError):
         kind = dict(value) if isinstance(value, Mapping) else value
-        raise DataError(f"{where}={kind!r} must hold `text` and `answer_start`, two lists of one length") from None
+        raise DataError(
+            f"{where}={kind!r} must hold `text` and `answer_start`, lists of as many texts as places"
+        ) from None

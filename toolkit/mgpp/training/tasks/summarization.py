@@ -138,7 +138,7 @@ def _load(
     require_rouge(task)
     check_length("max_length", settings.max_length, tokenizer)
     check_length("text.target_length", settings.target_length, tokenizer)
-    found: Splits = read_splits(hub, config, columns=columns, data=settings.data)
+    found: Splits = read_splits(hub, config, columns=columns, texts=columns, data=settings.data)
     splits = {split: encode(tokenizer, table, columns, settings) for split, table in found.tables.items()}
     return Summarization(tokenizer, splits, found.sha256, settings.target_length, settings.beams)
 

@@ -74,15 +74,47 @@ def _windows(
         return_offsets_mapping=True,
     )
     columns: dict[str, list[Any]] = {name: encoded[name] for name in tokenizer.model_input_names if name in encoded}
+    samples = [numbers[sample] for sample in encoded["overflow_to_sample_mapping"]]
+    characters = [_characters(encoded, window) for window in range(len(samples))]
+    known = _within_tokens(spans, samples, characters)
     rest: list[dict[str, Any]] = []
-    for window, sample in enumerate(encoded["overflow_to_sample_mapping"]):
-        of_text = np.array([part == 1 for part in encoded.sequence_ids(window)])
-        begin, end = np.where(of_text, np.array(encoded["offset_mapping"][window]).T, OUTSIDE).astype(np.int32)
+    for window, (question, (begin, end)) in enumerate(zip(samples, characters, strict=True)):
         cls = cls_place(tokenizer, encoded["input_ids"][window])
-        first, last = answer_tokens(begin, end, spans[numbers[sample]]) or (cls, cls)
+        first, last = answer_tokens(begin, end, known[question]) or (cls, cls)
         positions = dict(zip(POSITIONS, (first, last), strict=True))
-        rest.append({**positions, "question": numbers[sample], "begin": begin, "end": end})
+        rest.append({**positions, "question": question, "begin": begin, "end": end})
     return columns | {name: [row[name] for row in rest] for name in rest[0]}
+
+
+def _characters(encoded: Any, window: int) -> NDArray:
+    """Which characters of the text each token of a window stands for, begin and end; `OUTSIDE` for other tokens."""
+    of_text = np.array([part == 1 for part in encoded.sequence_ids(window)])
+    return np.where(of_text, np.array(encoded["offset_mapping"][window]).T, OUTSIDE).astype(np.int32)
+
+
+def _within_tokens(
+    spans: Sequence[tuple[int, int] | None], samples: Sequence[int], characters: Sequence[NDArray]
+) -> dict[int, tuple[int, int] | None]:
+    """The answers without characters at the ends of the text that no token stands for, such as accents that the
+    tokenizer strips.
+
+    Args:
+        spans: of all questions.
+        samples: the question of each window.
+        characters: of each window.
+    """
+    covered: dict[int, list[int]] = {question: [] for question in samples}
+    for question, (begin, end) in zip(samples, characters, strict=True):
+        inside = begin != OUTSIDE
+        covered[question] += [int(begin[inside].min()), int(end[inside].max())] if inside.any() else []
+    return {question: _clipped(spans[question], covered[question]) for question in samples}
+
+
+def _clipped(span: tuple[int, int] | None, covered: Sequence[int]) -> tuple[int, int] | None:
+    if span is None or not covered:
+        return None
+    first, last = max(span[0], min(covered)), min(span[1], max(covered))
+    return (first, last) if first < last else None
 
 
 def _check_room(tokenizer: Any, questions: Sequence[Question], max_length: int, stride: int) -> None:
