@@ -19,6 +19,7 @@ from mgpp.training.checkpoints import (
     checkpoints,
     latest,
     load_weights,
+    recipe_of,
     remove_leftovers,
     rotate,
     step_of,
@@ -29,10 +30,15 @@ from mgpp.training.checkpoints import (
 from mgpp.training.randomness import random_state, set_random_state, undisturbed
 from mgpp.training.states import load_state, save_state, save_tensors
 
+NEEDED = ("config.json", "model.safetensors", "pruner.safetensors", "rank-0.json", "rank-0.safetensors")
+NEEDED += ("trainer_state.json", "training.json", "training.safetensors")
+
 
 def make(folder, step):
-    """A checkpoint of two files."""
+    """A checkpoint whose files are there, and two of them filled."""
     with whole_folder(checkpoint_folder(folder, step)) as hidden:
+        for name in NEEDED:
+            (hidden / name).write_text("")
         save_state(hidden / "training", {"step": step, "weight": torch.arange(3.0)})
         write_manifest(hidden, step=step)
     return checkpoint_folder(folder, step)
@@ -168,6 +174,40 @@ def test_damaged_files_are_named(tmp_path, name, damage):
         assert latest(tmp_path).name == "checkpoint-3"
 
 
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_checkpoint_lists_what_a_training_needs_to_go_on(tmp_path, name):
+    make(tmp_path, 3)
+    path = make(tmp_path, 6) / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["files"][name]
+    path.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=f"checkpoint-6/manifest.json does not list {name}"):
+        assert latest(tmp_path).name == "checkpoint-3"
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"format": 1, "files": 3}', '{"format": 1, "files": [3]}'])
+def test_a_strange_manifest_is_damaged(tmp_path, content):
+    (make(tmp_path, 3) / "manifest.json").write_text(content)
+    (tmp_path / "checkpoint-\u00b2").mkdir()
+    with pytest.warns(UserWarning, match="checkpoint-3/manifest.json is missing or damaged"):
+        assert latest(tmp_path) is None
+
+
+def test_a_sharded_checkpoint_has_its_weights_with_each_process(tmp_path):
+    path = make(tmp_path, 3)
+    for name in ("model.safetensors", "pruner.safetensors"):
+        (path / name).unlink()
+    write_manifest(path, step=3, sharded=True)
+    check(path)
+
+
+def test_the_recipe_is_noted(tmp_path):
+    path = make(tmp_path, 3)
+    assert recipe_of(path) == {}
+    write_manifest(path, step=3, recipe={"method": "l2"})
+    assert recipe_of(path) == {"method": "l2"}
+
+
 def test_checkpoints_of_other_formats_are_passed_over(tmp_path):
     path = make(tmp_path, 3) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
@@ -187,7 +227,7 @@ def test_a_manifest_does_not_lead_out_of_its_folder(tmp_path):
     (tmp_path / "secret").write_text("secret")
     path = make(tmp_path, 3) / "manifest.json"
     content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"files": {"../secret": {"bytes": 6, "sha256": "0"}}}))
+    path.write_text(json.dumps(content | {"files": content["files"] | {"../secret": {"bytes": 6, "sha256": "0"}}}))
     with pytest.raises(CheckpointError, match="checkpoint-3/secret is missing"):
         check(path.parent)
 

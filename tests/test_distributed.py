@@ -16,6 +16,7 @@ from together import together
 
 from mgpp.runs import load_run
 from mgpp.training import loop
+from mgpp.training.checkpoints import check, check_processes, checkpoints, step_of
 from mgpp.training.parallel import Rows, count_items
 from mgpp.training.processes import check_launch
 from mgpp.training.recipes import recipe_from
@@ -230,15 +231,36 @@ def launch(place, out, *more, count=2):
     )
 
 
+def wait_for_rows(training, folder, count=3):
+    deadline = time.monotonic() + 600
+    while not (folder / "metrics.jsonl").exists() or len(load_run(folder).metrics) < count:
+        assert training.poll() is None, training.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_sigterm_saves_one_checkpoint_of_all_processes(place):
+    training = launch(place, place / "ends", "--set", "max_steps=100000", "--set", "save_every=50000")
+    try:
+        wait_for_rows(training, place / "ends")
+        training.terminate()
+        output, _ = training.communicate(timeout=300)
+    finally:
+        training.kill()
+    assert "go on: mgpp train --resume" in output
+    run = load_run(place / "ends")
+    assert run.status == "stopped"
+    (saved,) = checkpoints(run.folder / "checkpoints")
+    check(saved)
+    check_processes(saved, 2)
+    assert step_of(saved) == run.metrics["step"].iloc[-1] + 1
+
+
 def test_a_process_that_dies_ends_the_training_and_the_log_stays(place):
     """From torchrun to the end: the others are not left waiting, and what was logged can be read."""
     training = launch(place, place / "dies", "--set", "max_steps=100000")
     try:
-        deadline = time.monotonic() + 600
-        while not (place / "dies" / "metrics.jsonl").exists() or len(load_run(place / "dies").metrics) < 3:
-            assert training.poll() is None, training.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
+        wait_for_rows(training, place / "dies")
         workers = [int(pid) for pid in _children(training.pid)]
         assert len(workers) == 2
         os.kill(workers[1], signal.SIGKILL)

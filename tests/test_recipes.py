@@ -53,7 +53,7 @@ def test_overrides_reach_nested_keys():
         ({"trainer.learning_rate": 1}, "trainer.learning_rate is set by the toolkit; use optimizer.learning_rate"),
         ({"log.trajectories": -1}, "log.trajectories=-1 must not be negative"),
         ({"seed": -1}, "seed=-1 must not be negative"),
-        ({"sparsity.warmup": 0.4, "sparsity.frozen": 0.6}, "together they stay below 1"),
+        ({"sparsity.warmup": 0.5, "sparsity.frozen": 0.6}, "together they stay at 1 or below"),
         ({"sparsity.warmup": float("inf")}, "sparsity.warmup=inf must be a fraction"),
         ({"optimizer.final_factor": 2}, "optimizer.final_factor=2.0"),
         ({"log.every": 30}, "log.evaluate_every=100 must be a multiple of log.every=30"),

@@ -17,10 +17,11 @@ from mgpp import RunError, load_run
 from mgpp.runs import FRAMES, mark_failed
 from mgpp.runs.locks import FolderLock
 from mgpp.training import train as module
-from mgpp.training.checkpoints import checkpoints, step_of
+from mgpp.training.checkpoints import CheckpointError, checkpoints, step_of
+from mgpp.training.made_models import place_of
 from mgpp.training.recipes import recipe_from
 from mgpp.training.tasks import reviews
-from mgpp.training.train import resume, train
+from mgpp.training.train import check_made_model, resume, train
 
 SCRIPT = Path(__file__).parent / "reliability" / "kills.py"
 
@@ -120,6 +121,35 @@ def test_what_can_not_be_resumed_is_refused(whole, tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         resume(tmp_path)
     assert load_run(whole.folder).status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "l2"}, "method: 'mgpp', not 'l2'"),
+        ({"seed": 7}, "seed: 0, not 7"),
+        ({"max_steps": 31}, "max_steps: .*, not 31"),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_recipe(whole, tmp_path, changes, words):
+    folder = stopped_after(whole, 15, tmp_path / "run")
+    info = json.loads((folder / "run.json").read_text())
+    info["recipe"] |= changes
+    (folder / "run.json").write_text(json.dumps(info))
+    with pytest.raises(CheckpointError, match=f"checkpoint-15 was saved by .* other settings.*{words}: put"):
+        resume(folder, progress=False)
+    (folder / "run.json").write_text(json.dumps(info | {"recipe": {}}))
+    with pytest.raises(RunError, match="run.json holds no recipe"):
+        resume(folder)
+
+
+def test_a_made_model_is_not_made_anew_for_a_run_that_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"run began from data.local.models.reviews-gpt2-\w+, which is not here; copy"):
+        check_made_model("reviews-gpt2", Path("run"))
+    check_made_model("minilm", Path("run"))
+    place_of("reviews-gpt2").mkdir(parents=True)
+    check_made_model("reviews-gpt2", Path("run"))
 
 
 @pytest.fixture(scope="module")

@@ -223,7 +223,7 @@ def test_damaged_and_foreign_part_files(tmp_path):
 def test_a_file_is_no_folder(tmp_path):
     with RunWriter(tmp_path / "run"):
         pass
-    with pytest.raises(RunError, match="is not readable"):
+    with pytest.raises(RunError, match="run.json holds no run"):
         load_run(tmp_path / "run" / "run.json")
 
 
@@ -253,6 +253,17 @@ def test_what_was_logged_stays_when_a_run_is_resumed(tmp_path):
     assert "error" not in run.info
     with pytest.raises(RunError, match="there is nothing to resume"):
         RunWriter(tmp_path / "run", resume_at=30)
+
+
+def test_odd_numbers_of_an_earlier_part_do_not_stop_a_run(tmp_path):
+    with RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0, "loss": 1.0})
+    mark_failed(tmp_path / "run", "killed")
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"wall_seconds": None, "replaced": ["x", 3]}))
+    with RunWriter(tmp_path / "run", resume_at=0) as writer:
+        writer.metrics({"step": 0, "loss": 2.0})
+    assert load_run(tmp_path / "run").info["replaced"] == [0, 3]
 
 
 def test_a_run_that_was_killed_while_its_parts_were_joined_goes_on(tmp_path):

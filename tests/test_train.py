@@ -175,7 +175,7 @@ def test_steps_are_counted_as_the_trainer_counts_them(tiny_recipe):
 def test_the_learning_rate_falls_as_often_as_there_are_cycles(tiny_recipe, tmp_path, steps, rewinds):
     recipe = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, rewinds=rewinds))
     model, arguments = torch.nn.Linear(1, 1), training_arguments(recipe, tmp_path, steps)
-    trainer = PruningTrainer(pruner=None, rewinds=recipe.rewinds, model=model, args=arguments)
+    trainer = PruningTrainer(pruner=None, recipe={}, rewinds=recipe.rewinds, model=model, args=arguments)
     trainer.create_optimizer()
     schedule = trainer.create_scheduler(steps)
     rates = []

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
@@ -76,8 +76,8 @@ def card(run: Run, facts: Mapping[str, Any], architecture: str) -> str:
     parts = [
         f"---\n{_yaml(_front_matter(run))}---",
         f"# {code(run.name)}",
-        f"{code(run.recipe.get('model'))}, fine-tuned on the task {code(run.recipe.get('task'))} and pruned with the "
-        f"method {code(run.method)} of the MGPP toolkit: {facts['zeros']:,} of {total:,} weights of the "
+        f"{code(nowhere(run.recipe.get('model')))}, fine-tuned on the task {code(run.recipe.get('task'))} and pruned "
+        f"with the method {code(run.method)} of the MGPP toolkit: {facts['zeros']:,} of {total:,} weights of the "
         f"{len(facts['targets'])} pruned matrices are exactly 0, {facts['zeros'] / max(total, 1):.2%}.",
         "## How well it does",
         _table(["metric", "value", "± standard error"], _metrics(run)),
@@ -90,11 +90,25 @@ def card(run: Run, facts: Mapping[str, Any], architecture: str) -> str:
         "## Sparsity by matrix",
         _table(["matrix", "layer", "kind", "shape", "zeros", "sparsity"], _layers(facts["targets"])),
         "## Recipe",
-        fenced(_yaml(run.recipe), "yaml"),
+        fenced(_yaml(nowhere(run.recipe)), "yaml"),
         "## Where it comes from",
         _table(["what", "which"], _origin(run)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def nowhere(value: Any) -> Any:
+    """A value, or nested ones, with folders of this machine by their last name alone: whoever reads the card has none.
+
+    Example:
+        >>> nowhere({"model": "/home/ada/models/mine", "data": "hub/name"})
+        {'model': 'mine', 'data': 'hub/name'}
+    """
+    if isinstance(value, Mapping):
+        return {key: nowhere(each) for key, each in value.items()}
+    if isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()):
+        return PureWindowsPath(value).name  # takes both kinds of slashes
+    return value
 
 
 def code(value: Any) -> str:
@@ -183,7 +197,7 @@ def _layers(targets: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
 def _origin(run: Run) -> Iterable[Sequence[str]]:
     hashes, versions, git = (_mapping(run.info.get(key)) for key in ("sha256", "versions", "git"))
     yield "model, sha256 of its weights", code(hashes.get("model"))
-    yield "data", code(run.recipe.get("data") or run.recipe.get("task"))
+    yield "data", code(nowhere(run.recipe.get("data") or run.recipe.get("task")))
     yield "data, sha256", code(hashes.get("data"))
     yield "seed", code(run.info.get("seed"))
     changed = ", with changes" if git.get("changed") else ""

@@ -120,7 +120,7 @@ def load_run(path: str | Path) -> Run:
         raise RunError(f"{found}; a run is not read beyond its own folder: remove it, or put the folder itself there")
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{folder} holds no run: there is no run.json in it") from None
     except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{file} is not readable: {error}") from None

@@ -108,7 +108,7 @@ class RunWriter:
             before = load_run(self.folder).info
             if before["status"] == "finished":
                 raise RunError(f"{self.folder} holds a run that is finished; there is nothing to resume")
-            self._seconds_before = max(before.pop("wall_seconds", 0.0), seconds_noted(self.folder))
+            self._seconds_before = max(before.pop("wall_seconds", None) or 0.0, seconds_noted(self.folder))
             before |= {"resumed_at": [*before.get("resumed_at", []), resume_at]}
             before.pop("error", None)
             _tidy(self.folder)
@@ -139,7 +139,8 @@ class RunWriter:
                 self._note_replaced(step)
 
     def _note_replaced(self, step: int) -> None:
-        self.update(replaced=sorted({*self.info.get("replaced", []), int(step)}))
+        before = [each for each in self.info.get("replaced", []) if isinstance(each, int)]
+        self.update(replaced=sorted({*before, int(step)}))
 
     def update(self, **info: Any) -> None:
         """Add to run.json."""

@@ -31,6 +31,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mgpp.pruning.callback import STATE_FILE
 from mgpp.pruning.shards import part_of
 from mgpp.runs import RunWarning
 from mgpp.runs.files import to_disk
@@ -66,7 +67,7 @@ def checkpoint_folder(folder: Path, step: int) -> Path:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, sound or not, the oldest first."""
-    found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()]
+    found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal()]
     return sorted((path for path in found if path.is_dir()), key=step_of)
 
 
@@ -92,14 +93,28 @@ def check(checkpoint: Path) -> None:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         version, files = content["format"], dict(content["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{manifest} is missing or damaged") from None
     if version != FORMAT:
         raise CheckpointError(f"{manifest} has format {version}, this version reads {FORMAT}")
+    for name in sorted(_needed(content.get("sharded", False)) - files.keys()):
+        raise CheckpointError(f"{manifest} does not list {name}")
     for name, written in files.items():
         path = checkpoint / Path(name).name  # nothing outside of the folder is looked at
         if not path.is_file() or _fingerprint(path) != written:
             raise CheckpointError(f"{path} is {'damaged' if path.is_file() else 'missing'}")
+
+
+def _needed(sharded: bool) -> set[str]:
+    """The files without which no training goes on."""
+    states = {f"{stem}.{ending}" for stem in ("training", "rank-0") for ending in ("json", "safetensors")}
+    return states | {TRAINER_FILE, "config.json"} | (set() if sharded else {MODEL_FILE, STATE_FILE})
+
+
+def recipe_of(checkpoint: Path) -> dict[str, Any]:
+    """The recipe of the training that saved a checkpoint; empty if it was not noted yet."""
+    recipe = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8")).get("recipe")
+    return recipe if isinstance(recipe, dict) else {}
 
 
 def check_processes(checkpoint: Path, count: int, sharded: bool = False) -> None:

@@ -171,6 +171,9 @@ class Ending:
         self._waits = True
         try:
             yield
+        except RuntimeError:  # a process that loads data may have got the signal, too, and be gone
+            if not self.asked:
+                raise
         finally:
             self._waits = False
         if self.asked:

@@ -92,8 +92,7 @@ def fit(
 ) -> None:
     """Run the Trainer with the pruner and its observer as callbacks, from a checkpoint if there is one.
 
-    Where the recipe saves checkpoints, SIGTERM saves one more; but not in several processes, which hear of it at
-    different steps.
+    Where the recipe saves checkpoints, SIGTERM saves one more.
     """
     bf16 = recipe.precision == "bf16"
 
@@ -114,6 +113,7 @@ def fit(
     )
     trainer = PruningTrainer(
         pruner=pruner,
+        recipe=recipe.as_dict(),
         rewinds=recipe.rewinds,
         model=model,
         args=arguments,
@@ -130,11 +130,10 @@ def fit(
     if checkpoint is not None and step_of(checkpoint) >= arguments.max_steps:
         load_weights(model, checkpoint)  # the Trainer would make one step more
     else:
-        saves_last = recipe.save_every is not None and arguments.world_size == 1
-        if saves_last:
+        if recipe.save_every is not None:
             trainer.add_callback(LastCheckpoint(ending))
         with (
-            ending.deferred() if saves_last else nullcontext(),
+            nullcontext() if recipe.save_every is None else ending.deferred(),
             refusals(recipe, ImportError),  # optimizers and kernels of packages that are not here
         ):
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

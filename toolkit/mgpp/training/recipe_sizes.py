@@ -70,8 +70,8 @@ def _check_phases(recipe: "Recipe") -> None:
         if not 0 <= value < math.inf or (value >= 1 and value != int(value)):
             raise RecipeError(f"sparsity.{key}={value!r} must be a fraction below 1 or a whole number of steps")
     warmup, frozen = recipe.sparsity.warmup, recipe.sparsity.frozen
-    if max(warmup, frozen) < 1 <= warmup + frozen:
+    if max(warmup, frozen) < 1 < warmup + frozen:  # exactly 1 may leave a step, by rounding
         raise RecipeError(
             f"sparsity.warmup={warmup:g} and sparsity.frozen={frozen:g} are shares of the training and leave no "
-            "step of it to prune in; shorten them, so that together they stay below 1"
+            "step of it to prune in; shorten them, so that together they stay at 1 or below"
         )

@@ -18,10 +18,18 @@ from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
 from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run, refuse_if_written
-from mgpp.training.checkpoints import check_processes, latest, remove_leftovers, step_of
+from mgpp.training.checkpoints import (
+    CheckpointError,
+    check_processes,
+    latest,
+    recipe_of,
+    remove_leftovers,
+    step_of,
+)
+from mgpp.training.differences import differences
 from mgpp.training.faults import ending_politely, in_words
 from mgpp.training.loop import fit, training_arguments
-from mgpp.training.made_models import MADE_MODELS, locate
+from mgpp.training.made_models import MADE_MODELS, locate, place_of
 from mgpp.training.packages import MINILM
 from mgpp.training.processes import Silence, asks_for_shards, barrier, is_main, main_first, meet
 from mgpp.training.progress import ProgressBar
@@ -75,6 +83,8 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     run = load_run(run_dir)
     if run.info["status"] == "finished":
         raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
+    if not run.recipe:
+        raise RunError(f"{run.folder / 'run.json'} holds no recipe; there is nothing to go on with")
     return _train(recipe_from(run.recipe), run.folder, progress, stopped=run)
 
 
@@ -88,6 +98,8 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
         with main_first():
             if is_main():  # who asks holds the folder's lock for a moment, so that two would refuse each other
                 ask_for(folder, replace=replace, resumes=stopped is not None)
+            if stopped:
+                check_made_model(recipe.model, folder)
             source, model_hash = locate_model(recipe.model, progress and is_main())
             task = load_task(recipe, source)
         hashes = sources_of(task.data_sha256, model_hash, recipe.data, stopped)
@@ -103,6 +115,7 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
         info = describe(recipe, task, pruner, hashes)
         checkpoint = latest(saved) if stopped else None
         if checkpoint is not None:
+            check_recipe(checkpoint, recipe)
             check_processes(checkpoint, arguments.world_size, asks_for_shards(arguments))
         begin = step_of(checkpoint) if checkpoint else 0
         with (
@@ -127,6 +140,31 @@ def ask_for(folder: Path, *, replace: bool, resumes: bool) -> None:
         refuse_if_written(folder)
     else:
         check_folder(folder, replace=replace)
+
+
+def check_made_model(name: str, folder: Path) -> None:
+    """Nothing, if a run that goes on finds the model that was made for it.
+
+    Raises:
+        RunError: if it is not here; made anew on another machine it would differ in its last bits.
+    """
+    if name in MADE_MODELS and not (place := place_of(name)).is_dir():
+        raise RunError(f"{folder} began from {place}, which is not here; copy that folder from where the run began")
+
+
+def check_recipe(checkpoint: Path, recipe: Recipe) -> None:
+    """Nothing, if a checkpoint was saved by the training that the recipe describes.
+
+    Raises:
+        CheckpointError: with the settings that differ.
+    """
+    found = recipe_of(checkpoint)
+    told = [words for words in differences(recipe, found) if not words.startswith("trainer.save_total_limit")]
+    if found and told:
+        raise CheckpointError(
+            f"{checkpoint} was saved by a training with other settings, in which run.json says {'; '.join(told[:3])}: "
+            "put the recipe in run.json back to that, or train anew"
+        )
 
 
 def writer_for(folder: Path, info: Mapping[str, Any], **how: Any) -> Any:

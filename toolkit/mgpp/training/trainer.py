@@ -1,5 +1,6 @@
 """transformers' Trainer with checkpoints to go on from exactly, and a learning rate that starts again."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgpp.pruning.callback import STATE_FILE
+from mgpp.pruning.peers import Peers
 from mgpp.pruning.pruner import Pruner
 from mgpp.training.checkpoints import (
     MODEL_FILE,
@@ -19,7 +21,7 @@ from mgpp.training.checkpoints import (
     weights_of,
     write_manifest,
 )
-from mgpp.training.faults import Ending, check_gradient, check_loss, check_weights
+from mgpp.training.faults import Ending, Terminated, check_gradient, check_loss, check_weights
 from mgpp.training.parallel import ParallelTrainer
 from mgpp.training.processes import barrier, is_main, rank
 from mgpp.training.randomness import random_state, set_random_state
@@ -37,13 +39,14 @@ class PruningTrainer(ParallelTrainer):
 
     Args:
         pruner: whose state belongs into the checkpoints.
+        recipe: the settings of the run, noted in the checkpoints.
         rewinds: how often the learning rate starts again.
         settings: of the Trainer.
     """
 
-    def __init__(self, *, pruner: Pruner, rewinds: int = 0, **settings: Any):
+    def __init__(self, *, pruner: Pruner, recipe: Mapping[str, Any], rewinds: int = 0, **settings: Any):
         super().__init__(**settings)
-        self.pruner, self.rewinds = pruner, rewinds
+        self.pruner, self.recipe, self.rewinds = pruner, recipe, rewinds
         self.resumed: dict[str, Any] = {}  # of this process, from the checkpoint
         self.random_at_epoch: dict[str, Any] = {}
         self.add_callback(_Going(self))
@@ -86,7 +89,8 @@ class PruningTrainer(ParallelTrainer):
             self._write(hidden)
         barrier()
         if is_main():
-            write_manifest(hidden, step=self.state.global_step, processes=self.args.world_size, sharded=sharded)
+            about = {"step": self.state.global_step, "processes": self.args.world_size, "sharded": sharded}
+            write_manifest(hidden, **about, recipe=self.recipe)
             complete_folder(hidden, target)
             rotate(folder, self.state.global_step, self.args.save_total_limit)
         barrier()
@@ -171,9 +175,18 @@ class LastCheckpoint(TrainerCallback):
     """
 
     def __init__(self, ending: Ending):
-        self.ending = ending
+        self.ending, self.ends = ending, False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ask the Trainer to save and to stop."""
-        if self.ending.asked:
-            control.should_save = control.should_training_stop = True
+        """Ask for a checkpoint if any process was asked to end: the signal reaches them at different steps."""
+        self.ends = bool(Peers.everyone().sum([self.ending.asked])[0])
+        control.should_save = control.should_save or self.ends
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Leave, all processes together.
+
+        Raises:
+            Terminated: if any of them was asked to end.
+        """
+        if self.ends:
+            raise Terminated(self.ending.words)
