@@ -67,19 +67,14 @@ reproduce: env
 	@echo && echo "The committed runs behind the figures, in data/runs:" && $(BIN)/mgpp runs data/runs
 	@echo && echo "The figures lie in figures/, the executed notebooks in notebooks/."
 
-# every method against MGPP, and three of them on the other tasks that run offline: what is missing is trained, two at
-# a time, then frame, table and figures are written; all anew takes some five hours on two cores
+# every method against MGPP: what is missing is trained, two at a time, then frame, table and figures are written
 MAIN := dense,mgpp,l2,gmp
 RIVALS := l1,gmp-star,l0,movement,soft-movement,platon,platon-frozen
 COMPARE := $(BIN)/mgpp compare
-TWO := --jobs 2 --set threads=1 --set save_model=false
-TO_README := $(TWO) --out data/runs --readme README.md --figures figures
-TO_TASKS := $(TWO) --out data/tasks --figures $(QUICK)/tasks
+TO_README := --jobs 2 --set threads=1 --set save_model=false --out data/runs --readme README.md --figures figures
 comparison: env
 	@$(COMPARE) reviews --methods $(MAIN) --sparsities 0.8,0.9,0.95 --seeds 0-2 $(TO_README)
 	@$(COMPARE) reviews --methods $(RIVALS) --sparsities 0.9,0.95 $(TO_README)
-	@$(COMPARE) film-qa --methods $(MAIN) --sparsities 0.8 $(TO_TASKS)
-	@$(COMPARE) reviews-lm --methods $(MAIN) --sparsities 0.8 $(TO_TASKS)
 	@$(MAKE) --no-print-directory tables
 
 # the trials and the sweeps again, two at a time, into folders that must not exist, and the comparison
