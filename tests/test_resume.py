@@ -136,7 +136,7 @@ def test_a_run_does_not_go_on_with_another_recipe(whole, tmp_path, changes, word
     info = json.loads((folder / "run.json").read_text())
     info["recipe"] |= changes
     (folder / "run.json").write_text(json.dumps(info))
-    with pytest.raises(CheckpointError, match=f"checkpoint-15 was saved by .* other settings.*{words}: put"):
+    with pytest.raises(CheckpointError, match=f"checkpoint-15 was saved by .* other settings.*{words}.*: put "):
         resume(folder, progress=False)
     (folder / "run.json").write_text(json.dumps(info | {"recipe": {}}))
     with pytest.raises(RunError, match="run.json holds no recipe"):
