@@ -399,15 +399,14 @@ def test_the_card_says_what_matters(run_folder, packed_folder):
     assert "BertForSequenceClassification.from_pretrained" in text
 
 
-@pytest.mark.parametrize("place", ["/home/ada/models/mine", "C:\\Users\\Ada\\mine"])
+@pytest.mark.parametrize("place", ["/home/lovelace/models/mine", "C:\\Users\\Lovelace\\mine"])
 def test_the_card_tells_no_folder_of_this_machine(own_run, tmp_path, place):
     recipe = json.loads((own_run / "run.json").read_text())["recipe"]
-    recipe |= {"model": place, "data": place, "transfer": {"mask": place}}
+    recipe |= {"model": place, "data": place, "transfer": {"mask": place}, "trainer": {"a": [place]}}
     edit_info(own_run, recipe=recipe)
     text = (mgpp.export(own_run, tmp_path / "out") / "README.md").read_text()
-    assert "Ada" not in text
-    assert "ada" not in text
-    assert text.count("mine") >= 5
+    assert "lovelace" not in text.lower()
+    assert text.count("mine") >= 6
 
 
 HOSTILE = [

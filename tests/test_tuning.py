@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mgpp import load_recipe, load_runs
+from mgpp import load_recipe, load_run, load_runs
 from mgpp.analysis.comparison import comparison_frame
 from mgpp.analysis.comparison_table import results_markdown
 from mgpp.analysis.tuning import (
@@ -17,6 +17,8 @@ from mgpp.analysis.tuning import (
 from mgpp.pruning.methods import METHODS
 from mgpp.runs import Run
 from mgpp.runs.sweeps import dotted
+from mgpp.training.differences import differences
+from mgpp.training.recipes import parse_override
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = load_runs(ROOT / "data" / "tuning")
@@ -47,6 +49,10 @@ def test_the_best_validation_score_is_chosen_and_the_first_of_equals():
     trials.append(trial("d", "l2", 1.0, status="failed"))
     assert chosen_trial(trials).name == "b"
     assert chosen_trial([]) is None
+
+
+def test_a_trial_without_a_number_is_not_chosen():
+    assert chosen_trial([trial("a", "l2", float("nan")), trial("b", "l2", 0.5)]).name == "b"
 
 
 def test_the_lowest_perplexity_is_chosen():
@@ -96,9 +102,21 @@ def test_methods_without_settings_are_known():
 @pytest.mark.parametrize("method", TUNED)
 def test_the_recipe_has_the_settings_that_the_committed_trials_chose(method):
     trials = [run for run in COMMITTED if run.method == method]
-    [tried] = tried_settings([chosen_trial(trials)])
-    recipe = dotted(load_recipe("reviews", method=method).as_dict())
+    tried = tried_settings(trials)[trials.index(chosen_trial(trials))]
+    asked = load_recipe("reviews", method=method)
+    recipe = dotted(asked.as_dict()) | {"sparsity.scope": asked.scope}
     assert {key: recipe[key] for key in tried} == tried
+
+
+@pytest.mark.parametrize("listed", ["tuning", "sensitivity"])
+def test_the_lists_make_the_committed_runs(listed):
+    lines = (ROOT / "data" / f"{listed}.txt").read_text().splitlines()
+    commands = [line.split() for line in lines if not line.startswith("#")]
+    assert len(commands) == len(load_runs(ROOT / "data" / listed))
+    for recipe, *words in commands:
+        settings = dict(parse_override(word) for word in words if "=" in word)
+        run = load_run(ROOT / words[words.index("--out") + 1])
+        assert differences(load_recipe(recipe, **settings), run.recipe) == []
 
 
 def test_every_tuned_method_had_as_many_trials():

@@ -1,5 +1,6 @@
 """The trials that chose the methods' settings: what was tried, what it gave, and which trial won. No torch needed."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -64,13 +65,13 @@ def chosen_trial(trials: Iterable[Run]) -> Run | None:
         >>> chosen_trial([Run(Path(name), {"status": "finished", "final": final}) for name, final in finals]).name
         'b'
     """
-    finished = [run for run in trials if run.status == "finished"]
+    finished = [run for run in trials if run.status == "finished" and not math.isnan(_validation_score(run))]
     sign = 1 if all(run.info.get("metric", {}).get("higher_is_better", True) for run in finished) else -1
     return max(finished, key=lambda run: sign * _validation_score(run), default=None)
 
 
 def _validation_score(run: Run) -> float:
-    return float(run.final[f"validation_{run.info.get('metric', {}).get('name', 'accuracy')}"])
+    return float(run.final[f"validation_{run.metric}"])
 
 
 def tuning_markdown(trials: Iterable[Run]) -> str:

@@ -106,6 +106,8 @@ def nowhere(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {key: nowhere(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [nowhere(each) for each in value]
     if isinstance(value, str) and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()):
         return PureWindowsPath(value).name  # takes both kinds of slashes
     return value

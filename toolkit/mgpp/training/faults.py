@@ -152,12 +152,12 @@ class Ending:
         self.words, self.asked, self._waits = words, False, False
 
     def __call__(self, *_: Any) -> None:
-        """The signal's handler; who asks twice does not want to wait.
+        """The signal's handler; it may come twice, from a scheduler and from torchrun.
 
         Raises:
             Terminated: unless it is deferred.
         """
-        if not self._waits or self.asked:
+        if not self._waits:
             raise Terminated(self.words)
         self.asked = True
 
@@ -171,8 +171,8 @@ class Ending:
         self._waits = True
         try:
             yield
-        except RuntimeError:  # a process that loads data may have got the signal, too, and be gone
-            if not self.asked:
+        except RuntimeError as error:  # a process that loads data may have got the signal, too, and be gone
+            if not self.asked or "DataLoader worker" not in str(error):
                 raise
         finally:
             self._waits = False

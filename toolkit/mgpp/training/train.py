@@ -149,7 +149,10 @@ def check_made_model(name: str, folder: Path) -> None:
         RunError: if it is not here; made anew on another machine it would differ in its last bits.
     """
     if name in MADE_MODELS and not (place := place_of(name)).is_dir():
-        raise RunError(f"{folder} began from {place}, which is not here; copy that folder from where the run began")
+        raise RunError(
+            f"{folder} began from {place.absolute()}, which is not here; copy that folder from where the run began, or "
+            f"start anew: mgpp train RECIPE --out {folder} --replace"
+        )
 
 
 def check_recipe(checkpoint: Path, recipe: Recipe) -> None:
@@ -162,8 +165,8 @@ def check_recipe(checkpoint: Path, recipe: Recipe) -> None:
     told = [words for words in differences(recipe, found) if not words.startswith("trainer.save_total_limit")]
     if found and told:
         raise CheckpointError(
-            f"{checkpoint} was saved by a training with other settings, in which run.json says {'; '.join(told[:3])}: "
-            "put the recipe in run.json back to that, or train anew"
+            f"{checkpoint} was saved by a training with other settings than run.json has: {'; '.join(told[:3])}; put "
+            "the recipe in run.json back to the first of each, or train anew"
         )
 
 
