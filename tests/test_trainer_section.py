@@ -98,7 +98,7 @@ def test_every_default_of_the_trainer_fits():
 
 @pytest.mark.parametrize("value", ["x", "3", [1], {"a": 1}, float("nan"), True, 2**70])
 def test_no_number_may_be_anything_else(value):
-    assert len(NUMBERS) > 15
+    assert len(NUMBERS) > 10
     for name in NUMBERS:
         with pytest.raises(RecipeError, match=f"trainer.{name}="):
             check_trainer_section({name: value})
