@@ -97,7 +97,7 @@ def test_a_grid_that_says_nothing_is_refused(texts, words):
         ({"trainer.max_gradnorm": [1]}, {}, "is no argument of the Trainer"),
         ({"sparsity.warmup": [0.1, 20]}, {"overrides": {"max_steps": 15}}, "leave no step of 15 to prune in"),
         ({"sparsity.frozen": [0.2, 0.9]}, {}, "sparsity.frozen=0.9 (shares below 1, steps from 1 on) leave no step"),
-        ({"sparsity.warmup": [0.4, 0.6], "sparsity.frozen": [0.1, 0.4]}, {}, "warmup=0.6 and sparsity.frozen=0.4 (shares"),
+        ({"sparsity.warmup": [0.4, 0.6], "sparsity.frozen": [0.1, 0.4]}, {}, "warmup=0.6 and sparsity.frozen=0.4 ("),
         ({"epochs": [9, 0.5]}, {"overrides": {"sparsity.warmup": 150}}, "leave no step of 152 to prune in"),
         ({"batch_size": [32, 9999]}, {"overrides": {"epochs": 1}}, "leave no step of 1 to prune in; shorten them, or"),
         ({"sparsity.warmup": [9]}, {"overrides": {"task": "glue-rte", "epochs": 0.1}}, "no step of 8 to prune in"),
