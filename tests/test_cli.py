@@ -131,8 +131,11 @@ def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
 def test_a_page_that_can_not_hold_the_table_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "page.md").write_text("no markers")
-    for page, words in (("page.md", "page.md: the markers"), ("none.md", "none.md can't be read: No such file")):
-        done = call("compare", "reviews-quick", "--out=runs", f"--readme={page}")
+    for page, words in (
+        ("page.md", "page.md: the markers <!-- mine -->"),
+        ("none.md", "none.md can't be read: No such file"),
+    ):
+        done = call("compare", "reviews-quick", "--out=runs", f"--readme={page}", "--markers=mine")
         assert (done.exit_code, done.output.count("\n")) == (1, 1)
         assert words in done.output
     assert not (tmp_path / "runs").exists()

@@ -67,7 +67,8 @@ def test_the_table_goes_between_the_markers_of_a_page(folder, tmp_path):
     page.write_text(
         "# A\n<!-- results -->\nold\n<!-- /results -->\nprose\n<!-- other -->\nkept\n<!-- /other -->\nend\n"
     )
-    paths = write_comparison(folder, readme=page, figures=tmp_path / "figures", trials=tmp_path / "nowhere")
+    elsewhere = {"figures": tmp_path / "figures", "trials": tmp_path / "nowhere"}
+    paths = write_comparison(folder, readme=page, **elsewhere)
     text = page.read_text()
     assert "old" not in text
     assert text.startswith("# A\n<!-- results -->\n| sparsity | method |")
@@ -76,6 +77,9 @@ def test_the_table_goes_between_the_markers_of_a_page(folder, tmp_path):
     assert page in paths
     assert not (folder / "comparison.md").exists()
     assert (tmp_path / "figures" / "figure_comparison.png").exists()
+    write_comparison(folder, readme=page, markers="other", **elsewhere)
+    assert page.read_text().count("+9.5 ± 0.5") == 2
+    assert "kept" not in page.read_text()
 
 
 @pytest.mark.parametrize("status", ["finished", "failed"])

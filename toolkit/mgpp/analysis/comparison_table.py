@@ -1,4 +1,4 @@
-"""The table of a comparison in Markdown: a row for each sparsity and method, and below it what its numbers mean."""
+"""The tables of a comparison in Markdown: a row for each sparsity and method, and below what the numbers mean."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,13 +28,17 @@ def results_markdown(runs: Iterable[Run], trials: Iterable[Run] = ()) -> str:
     if frame.empty:
         return "\n".join(_head("accuracy", True))
     names = frame["recipe"].value_counts().index
-    parts = {name: experiment_markdown(frame[frame["recipe"] == name]) for name in names}
-    return "\n\n".join(text if len(parts) == 1 else f"**{name}**\n\n{text}" for name, text in parts.items())
+    parts = {name: frame[frame["recipe"] == name] for name in names}
+    pairs = {name: paired_to(part, REFERENCE) for name, part in parts.items()}
+    tables = [
+        _table(part, pairs[name]) if len(parts) == 1 else f"**{name}**\n\n{_table(part, pairs[name])}"
+        for name, part in parts.items()
+    ]
+    return "\n\n".join([*tables, _notes(pd.concat(pairs.values()))])
 
 
-def experiment_markdown(frame: pd.DataFrame) -> str:
+def _table(frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """The table of one recipe's runs, from their `comparison_frame`."""
-    pairs = paired_to(frame, REFERENCE)
     joined = comparison_summary(frame).merge(
         pairs.rename(columns={"rival": "method"}), "left", ["sparsity", "method"], suffixes=("", "_ahead")
     )
@@ -43,7 +47,7 @@ def experiment_markdown(frame: pd.DataFrame) -> str:
     metric, higher = judged_by(frame)
     scale, _ = unit(metric)
     rows = [f"| {' | '.join(_cells(row, scale))} |" for row in joined.to_dict("records")]
-    return "\n".join([*_head(metric, higher), *rows, "", *_notes(pairs)])
+    return "\n".join([*_head(metric, higher), *rows])
 
 
 def _head(metric: str, higher_is_better: bool) -> list[str]:
@@ -76,8 +80,8 @@ def _spread(error: float, scale: float) -> str:
     return "" if np.isnan(error) else f" ± {scale * error:.1f}"
 
 
-def _notes(pairs: pd.DataFrame) -> list[str]:
-    """What the columns mean, as far as the table has them."""
+def _notes(pairs: pd.DataFrame) -> str:
+    """What the columns mean, as far as the tables have them."""
     notes = ["± is one standard error over seeds, and of a difference the standard error over pairs of one seed."]
     if (pairs["seeds"] > 1).any():
         notes.append(
@@ -91,4 +95,4 @@ def _notes(pairs: pd.DataFrame) -> list[str]:
     if len(pairs):
         notes.append("No interval is corrected for the number of comparisons.")
     notes.append("Steps are optimizer updates; trials chose a method's own settings.")
-    return [" ".join(notes)]
+    return " ".join(notes)

@@ -21,6 +21,7 @@ def write_comparison(
     *,
     trials: str | Path | None = None,
     readme: str | Path | None = None,
+    markers: str = "results",
     figures: str | Path | None = None,
 ) -> list[Path]:
     """Write what a folder of runs says about the methods; the same runs give the same bytes.
@@ -33,6 +34,7 @@ def write_comparison(
         trials: folder of the runs that chose the methods' settings, to be counted; none if it does not exist.
         readme: a file with the markers `<!-- results -->` and `<!-- /results -->`, between which the table goes; by
             default `comparison.md` beside the frame.
+        markers: the markers' name, where a file holds several tables.
         figures: folder of the figures; `folder` by default.
 
     Returns:
@@ -50,7 +52,7 @@ def write_comparison(
         raise ValueError(f"no runs in {folder}; mgpp compare trains them")
     tried = load_runs(trials) if trials is not None and Path(trials).is_dir() else []
     table, page = results_markdown(runs, tried), Path(readme) if readme else folder / TABLE
-    text = page_with(table, page) if readme else table + "\n"
+    text = page_with(table, page, markers) if readme else table + "\n"
     drawn = _drawn(runs, figure_comparison=figure_comparison, figure_survivors=figure_survivors)
     comparison_frame(runs, tried).to_csv(folder / FRAME, index=False, float_format="%.6g")
     page.write_text(text, encoding="utf-8")
@@ -58,11 +60,11 @@ def write_comparison(
     return [folder / FRAME, page, *paths]
 
 
-def page_with(table: str, page: Path) -> str:
+def page_with(table: str, page: Path, markers: str = "results") -> str:
     """A page with a table between its markers; with an empty one to see, before anything is trained, whether it can be.
 
     Raises:
-        ValueError: if the page can't be read, or lacks the markers `<!-- results -->` and `<!-- /results -->`.
+        ValueError: if the page can't be read, or lacks the markers, such as `<!-- results -->` and `<!-- /results -->`.
 
     Example:
         >>> page_with("", Path("no-such-page.md"))
@@ -75,7 +77,7 @@ def page_with(table: str, page: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{page} can't be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        return between_markers(text, "results", table)
+        return between_markers(text, markers, table)
     except ValueError as error:
         raise ValueError(f"{page}: {error}; put them where the table goes") from None
 

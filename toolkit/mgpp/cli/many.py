@@ -117,6 +117,7 @@ def _complain(missing: list[str]) -> None:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Of the runs [data/local/NAME-comparison]")
 @_launch_options
 @click.option("--readme", type=click.Path(path_type=Path), metavar="FILE", help="Write the table between its markers")
+@click.option("--markers", default="results", show_default=True, metavar="NAME", help="Name of the markers")
 @click.option("--figures", type=click.Path(path_type=Path), metavar="DIR", help="Of the figures [DIR of the runs]")
 @click.option("--trials", type=click.Path(path_type=Path), default=TRIALS_FOLDER, show_default=True, metavar="DIR")
 def compare(
@@ -129,6 +130,7 @@ def compare(
     out: Path | None,
     retries: int,
     readme: Path | None,
+    markers: str,
     figures: Path | None,
     trials: Path,
     **launch: Any,
@@ -148,14 +150,14 @@ def compare(
     asked["overrides"] = dict(parse_override(text) for text in overrides) | ({"data": data} if data else {})
     folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison"
     if readme:
-        page_with("", readme)  # refuses a page that can't hold the table before anything is trained
+        page_with("", readme, markers)  # refuses a page that can't hold the table before anything is trained
     compare(recipe, **asked, out=folder, launcher=_launcher(folder, retries=retries, **launch), retries=retries)
     frame = comparison_frame(load_runs(folder))
     table = comparison_summary(frame)
     metrics = {name: judged_by(rows)[0] for name, rows in frame.groupby("recipe")}
     table.insert(3, "metric", table["recipe"].map(metrics))
     _show_means(table)
-    for path in write_comparison(folder, trials=trials, readme=readme, figures=figures):
+    for path in write_comparison(folder, trials=trials, readme=readme, markers=markers, figures=figures):
         click.echo(path)
     _complain(not_finished([cell.run_name for cell in grid(recipe, **asked)], folder))
 
