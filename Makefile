@@ -69,12 +69,18 @@ reproduce: env
 
 # every method against MGPP: what is missing is trained, two at a time, then frame, table and figures are written
 MAIN := dense,mgpp,l2,gmp
-RIVALS := l1,gmp-star,l0,movement,soft-movement,platon,platon-frozen
+RIVALS := l1,gmp-star,l0,soft-movement,platon
+ONCE := movement,platon-frozen
 COMPARE := $(BIN)/mgpp compare
-TO_README := --jobs 2 --set threads=1 --set save_model=false --out data/runs --readme README.md --figures figures
+TO_README := --jobs 2 --set threads=1 --set save_model=false --readme README.md
+REVIEWS := $(TO_README) --out data/runs --figures figures
+TASKS := $(TO_README) --markers tasks --out data/tasks --figures $(QUICK)/tasks
 comparison: env
-	@$(COMPARE) reviews --methods $(MAIN) --sparsities 0.8,0.9,0.95 --seeds 0-2 $(TO_README)
-	@$(COMPARE) reviews --methods $(RIVALS) --sparsities 0.9,0.95 $(TO_README)
+	@$(COMPARE) reviews --methods $(MAIN) --sparsities 0.8,0.9,0.95 --seeds 0-2 $(REVIEWS)
+	@$(COMPARE) reviews --methods $(RIVALS) --sparsities 0.9,0.95 --seeds 0-2 $(REVIEWS)
+	@$(COMPARE) reviews --methods $(ONCE) --sparsities 0.9,0.95 $(REVIEWS)
+	@for task in film-qa reviews-lm; do \
+		$(COMPARE) $$task --methods $(MAIN) --sparsities 0.8 --seeds 0-2 $(TASKS) || exit 1; done
 	@$(MAKE) --no-print-directory tables
 
 # the trials and the sweeps again, two at a time, into folders that must not exist, and the comparison

@@ -20,6 +20,11 @@ def test_what_counts_as_the_same_training():
 
 def test_the_committed_runs_are_those_of_today():
     """Runs made before the newest settings existed still count."""
-    data = Path(__file__).parents[1] / "data" / "runs"
-    cells = grid("reviews", ["mgpp", "l2", "gmp"], [0.95], [0, 1, 2], {})
-    assert [differences(cell, load_run(data / cell.run_name).recipe) for cell in cells] == [[]] * 9
+    data = Path(__file__).parents[1] / "data"
+    for recipe, folder, sparsity in (
+        ("reviews", "runs", 0.95),
+        ("film-qa", "tasks", 0.8),
+        ("reviews-lm", "tasks", 0.8),
+    ):
+        cells = grid(recipe, ["mgpp", "l2", "gmp"], [sparsity], [0, 1, 2], {})
+        assert [differences(cell, load_run(data / folder / cell.run_name).recipe) for cell in cells] == [[]] * 9

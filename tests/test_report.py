@@ -48,10 +48,11 @@ def test_frame_table_and_figures_lie_beside_the_runs(folder, tmp_path):
     assert (folder / "comparison.md").read_text() == results_markdown(runs, trials) + "\n"
 
 
-def test_the_committed_frame_comes_from_the_committed_runs():
+@pytest.mark.parametrize("folder", ["runs", "tasks"])
+def test_the_committed_frame_comes_from_the_committed_runs(folder):
     data = Path(__file__).parents[1] / "data"
-    frame = comparison_frame(load_runs(data / "runs"), load_runs(data / "tuning"))
-    committed = pd.read_csv(data / "runs" / "comparison.csv", keep_default_na=False)
+    frame = comparison_frame(load_runs(data / folder), load_runs(data / "tuning"))
+    committed = pd.read_csv(data / folder / "comparison.csv", keep_default_na=False)
     assert committed["name"].tolist() == frame["name"].tolist()
     assert committed["trials"].tolist() == frame["trials"].tolist()
     np.testing.assert_allclose(pd.to_numeric(committed["score"]), frame["score"], atol=1e-5)

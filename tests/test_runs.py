@@ -68,6 +68,17 @@ def test_a_broken_row_before_the_last_is_an_error(tmp_path):
         _ = load_run(tmp_path / "run").metrics
 
 
+@pytest.mark.parametrize("line", ['{"step": Infinity}', "[" * 100_000, "{}", '{"step": null}'])
+def test_going_on_with_a_log_that_holds_no_row_is_refused(line, tmp_path):
+    with pytest.raises(KeyboardInterrupt), RunWriter(tmp_path / "run") as writer:
+        writer.metrics({"step": 0})
+        raise KeyboardInterrupt
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(RunError, match="line 2 is not a row of metrics: .*; remove that line"):
+        RunWriter(tmp_path / "run", resume_at=1)
+
+
 def test_joining_that_was_interrupted_counts_nothing_twice(tmp_path):
     with RunWriter(tmp_path / "run") as writer:
         for step in (0, 10, 20):

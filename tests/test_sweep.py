@@ -177,6 +177,16 @@ def test_the_frame_is_made_from_the_runs_where_there_is_none(options):
         load_sweep(options["out"] / "nowhere")
 
 
+def test_a_damaged_run_costs_no_other_its_row(options):
+    whole = swept(options, FakeTraining())
+    folder = options["out"] / whole["name"][0]
+    (folder / "run.json").write_text('{"format": 1, "sta')
+    damaged = load_sweep(options["out"])
+    assert damaged["status"].tolist() == ["failed", *whole["status"][1:]]
+    assert "run.json" in damaged["error"][0]
+    pd.testing.assert_frame_equal(damaged.drop(index=0, columns="error"), whole.drop(index=0, columns="error"))
+
+
 def test_means_over_seeds():
     frame = pd.DataFrame({"name": list("abcd"), "method": ["mgpp", "mgpp", "l2", "l2"], "seed": [0, 1, 0, 1]})
     frame = frame.assign(status=["finished"] * 3 + ["failed"], metric="accuracy", score=[0.7, 0.8, 0.6, 0.1])

@@ -58,9 +58,9 @@ def test_the_committed_tables_come_from_the_committed_runs(name):
 
 def test_all_tables_are_written(tmp_path):
     (tmp_path / "data").mkdir()
-    for folder in ("runs", "tuning"):
+    for folder in ("runs", "tasks", "tuning"):
         (tmp_path / "data" / folder).mkdir()
-    names = ("results", "benchmarks", "explorer")
+    names = ("results", "tasks", "benchmarks", "explorer")
     (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in names))
     (tmp_path / "data" / "README.md").write_text("<!-- tuning -->\n<!-- /tuning -->")
     (tmp_path / "docs").mkdir()

@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -126,6 +128,37 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny_recipe, tmp_p
     recipe = recipe_from(tiny_recipe.as_dict(), **overrides)
     with pytest.raises((RecipeError, ValueError), match=words):
         train(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("no tokenizer", "loads: .*knows its 5 special tokens only"),
+        ("a tokenizer that is cut off", "loads: Expecting value"),
+        ("code of its own", "loads: .*custom code"),
+        ("weights that are cut off", "loads: .*incomplete|loads: .*header"),
+        ("a pickle", "loads: .*no file named model.safetensors"),
+    ],
+)
+def test_a_model_that_does_not_load_is_said_in_a_sentence(damage, words, tiny_recipe, tmp_path, tiny_model_folder):
+    model = shutil.copytree(tiny_model_folder, tmp_path / "model")
+    weights, config = model / "model.safetensors", model / "config.json"
+    if damage == "no tokenizer":
+        for file in (model / "tokenizer.json", model / "tokenizer_config.json", model / "vocab.txt"):
+            file.unlink(missing_ok=True)
+    elif damage == "a tokenizer that is cut off":
+        (model / "tokenizer.json").write_text('{"version": ')
+    elif damage == "code of its own":
+        settings = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.C"}}
+        config.write_text(json.dumps(json.loads(config.read_text()) | settings))
+        (model / "evil.py").write_text("raise SystemExit")
+    elif damage == "weights that are cut off":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    else:
+        weights.rename(model / "pytorch_model.bin")
+    with pytest.raises(RecipeError, match=f"model='.*model' is not minilm, .*{words}"):
+        train(replace(tiny_recipe, model=str(model)), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 

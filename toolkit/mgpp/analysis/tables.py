@@ -100,6 +100,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
         "README.md",
         lambda root: results_markdown(load_runs(root / "data/runs"), load_runs(root / "data/tuning")),
     ),
+    "tasks": ("README.md", lambda root: results_markdown(load_runs(root / "data/tasks"))),
     "benchmarks": ("README.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
     "explorer": ("README.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),

@@ -73,7 +73,7 @@ def _complete_lines(path: Path, text: bytes) -> dict[int, bytes]:
             continue
         try:
             lines[int(json.loads(line)["step"])] = line + b"\n"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # infinite steps, a thousand brackets
             words = line[:60].decode(errors="replace")
             raise RunError(f"{path}, line {number} is not a row of metrics: {words!r}; remove that line") from None
     return lines

@@ -20,7 +20,7 @@ import pandas as pd
 from filelock import FileLock
 
 from mgpp.runs.faults import writing
-from mgpp.runs.files import write_whole
+from mgpp.runs.files import RunError, write_whole
 from mgpp.runs.locks import FolderLock, is_being_written
 from mgpp.runs.reader import Run, load_run, load_runs, summary
 
@@ -104,7 +104,8 @@ def load_sweep(folder: str | Path) -> pd.DataFrame:
         folder, error (why it failed).
 
     Raises:
-        RunError: if the folder does not exist, or a run in it can't be read.
+        RunError: if the folder does not exist, or, without `sweep.csv`, a run in it can't be read. With it, such a run
+            counts as failed.
 
     Example:
         >>> from mgpp.runs import RunWriter
@@ -165,7 +166,10 @@ def _row(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     row = {"name": folder.name, **told, "status": "waiting", "attempts": count_attempts(folder), "folder": str(folder)}
     if not (folder / "run.json").is_file():
         return row
-    run = load_run(folder)
+    try:
+        run = load_run(folder)
+    except RunError as damaged:  # which costs no other run its row
+        return row | {"status": "failed", "error": str(damaged)}
     recipe = dotted(run.recipe)
     row |= {key: recipe.get(key, value) for key, value in told.items()}
     found = summary([run]).iloc[0]

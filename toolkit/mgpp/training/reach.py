@@ -1,7 +1,9 @@
 """How far a recipe reaches: what it may not ask for, so that a stranger's does nothing behind one's back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,37 @@ def check_name(name: str) -> None:
             f"name={shown(name)} must be text that a folder can be called, at most 100 letters without slashes, "
             "not beginning with a dot"
         )
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Say in a sentence why a recipe's model does not load, whatever is wrong with its files.
+
+    Files of strangers make the libraries raise errors of many kinds, bare `Exception` among them. Want of memory or of
+    disk is not the model's fault and passes through.
+
+    Raises:
+        RecipeError: instead of what the libraries raise.
+
+    Example:
+        >>> with loading("my-model"):
+        ...     raise ValueError("the tokenizer can't be read")
+        Traceback (most recent call last):
+        ...
+        mgpp.training.strict.RecipeError: model='my-model' is not minilm, and not a folder or hub name that loads: the
+        tokenizer can't be read
+    """
+    try:
+        yield
+    except (RecipeError, MemoryError, RuntimeError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RecipeError(
+            f"model={shown(model)} is not minilm, and not a folder or hub name that loads: {reason}"
+        ) from error
 
 
 def safely(source: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from mgpp.training.packages import MINILM
 from mgpp.training.processes import Silence, asks_for_shards, barrier, is_main, main_first, meet
 from mgpp.training.progress import ProgressBar
 from mgpp.training.provenance import native_bf16, provenance, sources_of, weights_hash
+from mgpp.training.reach import loading
 from mgpp.training.recipes import Recipe, recipe_from
 from mgpp.training.sharding import save_final
 from mgpp.training.strict import RecipeError, did_you_mean
@@ -108,7 +109,8 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
         saved = folder / "checkpoints"
         arguments = training_arguments(recipe, saved, steps)
         set_seed(recipe.seed)
-        model: Any = task.load_model(source)
+        with loading(recipe.model):
+            model: Any = task.load_model(source)
         if not asks_for_shards(arguments):  # a whole model may not fit where its shards go
             model.to(arguments.device)  # before the Pruner makes room beside the weights
         pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
@@ -220,13 +222,10 @@ def load_task(recipe: Recipe, source: str) -> Task:
     """The recipe's task, tokenized for its model."""
     if recipe.task not in TASKS:
         raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
-    try:
+    with loading(recipe.model):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise RecipeError(
-            f"model={recipe.model!r} is not minilm, and not a folder or hub name that loads: {reason}"
-        ) from None
+        if len(tokenizer) <= (special := len(tokenizer.all_special_ids)):  # made up where the folder has no files of it
+            raise ValueError(f"its tokenizer knows its {special} special tokens only; add its files, as tokenizer.json")
     data = None if recipe.data is None else Path(recipe.data)
     return TASKS[recipe.task](tokenizer, TaskSettings(recipe.max_length, data=data, **asdict(recipe.text)))
 
