@@ -55,7 +55,7 @@ def test_the_committed_frame_comes_from_the_committed_runs(folder):
     committed = pd.read_csv(data / folder / "comparison.csv", keep_default_na=False)
     assert committed["name"].tolist() == frame["name"].tolist()
     assert committed["trials"].tolist() == frame["trials"].tolist()
-    np.testing.assert_allclose(pd.to_numeric(committed["score"]), frame["score"], atol=1e-5)
+    np.testing.assert_allclose(pd.to_numeric(committed["score"]), frame["score"], rtol=1e-5)
 
 
 def test_the_same_runs_give_the_same_bytes(folder):
