@@ -45,6 +45,30 @@ class CheckpointError(RuntimeError):
     """A checkpoint is damaged or not complete; the message names the file."""
 
 
+@contextmanager
+def reading(checkpoint: Path) -> Iterator[None]:
+    """Say in a sentence that a checkpoint holds something else than this toolkit saves, though its hashes are right.
+
+    Raises:
+        CheckpointError: with the way out.
+
+    Example:
+        >>> with reading(Path("checkpoint-20")):
+        ...     {}["loss"]
+        Traceback (most recent call last):
+        ...
+        mgpp.training.checkpoints.CheckpointError: checkpoint-20 does not hold what a checkpoint of this run does
+        (KeyError: 'loss'); remove it, and the run goes on from the one before
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
+        raise CheckpointError(
+            f"{checkpoint} does not hold what a checkpoint of this run does ({type(error).__name__}: {error}); "
+            "remove it, and the run goes on from the one before"
+        ) from error
+
+
 def step_of(checkpoint: Path) -> int:
     """The number of steps that were made before a checkpoint.
 

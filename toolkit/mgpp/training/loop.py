@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, TrainerState, TrainingArguments
 
 from mgpp.pruning.callback import PruningCallback, restore
 from mgpp.pruning.pruner import Pruner
 from mgpp.runs import RunWriter
-from mgpp.training.checkpoints import load_weights, step_of
+from mgpp.training.checkpoints import TRAINER_FILE, load_weights, reading, step_of
 from mgpp.training.faults import Ending, check_weights
 from mgpp.training.processes import asks_for_shards, check_launch
 from mgpp.training.progress import ProgressBar
@@ -125,6 +125,9 @@ def fit(
     # and most don't: their gradients would grow with the accumulation. This makes the Trainer average.
     trainer.model_accepts_loss_kwargs = False
     trainer.remove_callback(PrinterCallback)
+    if checkpoint is not None:
+        with reading(checkpoint):  # the Trainer reads it, too, but has no words for what is wrong with it
+            TrainerState.load_from_json(str(checkpoint / TRAINER_FILE))
     if checkpoint is not None and not asks_for_shards(arguments):  # a sharded model's masks come with its weights
         restore(pruner, checkpoint)
     if checkpoint is not None and step_of(checkpoint) >= arguments.max_steps:

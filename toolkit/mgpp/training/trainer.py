@@ -17,6 +17,7 @@ from mgpp.training.checkpoints import (
     checkpoint_folder,
     complete_folder,
     load_weights,
+    reading,
     rotate,
     weights_of,
     write_manifest,
@@ -27,6 +28,8 @@ from mgpp.training.processes import barrier, is_main, rank
 from mgpp.training.randomness import random_state, set_random_state
 from mgpp.training.sharding import is_sharded, load_shards, shards_of
 from mgpp.training.states import load_state, save_state, save_tensors
+
+STATE_OF_A_PROCESS = {"now", "epoch", "loss", "total_loss", "last_logged"}
 
 
 class PruningTrainer(ParallelTrainer):
@@ -48,6 +51,7 @@ class PruningTrainer(ParallelTrainer):
         super().__init__(**settings)
         self.pruner, self.recipe, self.rewinds = pruner, recipe, rewinds
         self.resumed: dict[str, Any] = {}  # of this process, from the checkpoint
+        self.resumed_from = Path()
         self.random_at_epoch: dict[str, Any] = {}
         self.add_callback(_Going(self))
 
@@ -129,18 +133,23 @@ class PruningTrainer(ParallelTrainer):
             load_weights(target, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        state = load_state(Path(str(checkpoint)) / "training")
-        for name, each in self._parts().items():
-            each.load_state_dict(state[name])
-        self.resumed = load_state(own := Path(str(checkpoint)) / f"rank-{rank()}")
-        if is_sharded(self.model):
-            load_shards(self.resumed.pop("shards"), self.model, self.optimizer, self.pruner, own)
+        self.resumed_from = folder = Path(str(checkpoint))
+        with reading(folder):
+            state = load_state(folder / "training")
+            for name, each in self._parts().items():
+                each.load_state_dict(state[name])
+            self.resumed = load_state(own := folder / f"rank-{rank()}")
+            if missing := STATE_OF_A_PROCESS - set(self.resumed):
+                raise KeyError(min(missing))
+            if is_sharded(self.model):
+                load_shards(self.resumed.pop("shards"), self.model, self.optimizer, self.pruner, own)
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         pass  # loaded with the optimizer
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        set_random_state(self.resumed["now"])
+        with reading(Path(str(checkpoint))):
+            set_random_state(self.resumed["now"])
 
 
 class _Going(TrainerCallback):
@@ -163,7 +172,8 @@ class _Going(TrainerCallback):
     ) -> None:
         """Shuffle the data of an epoch that was interrupted as they were, and remember how those of any other are."""
         if self.trainer.resumed and not self.trainer.random_at_epoch:
-            set_random_state(self.trainer.resumed["epoch"])
+            with reading(self.trainer.resumed_from):
+                set_random_state(self.trainer.resumed["epoch"])
         self.trainer.random_at_epoch = random_state()
 
 
