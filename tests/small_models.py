@@ -2,6 +2,8 @@
 `from_pretrained` loads: what comes from the hub elsewhere."""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,7 +39,7 @@ GPT2_SPECIAL = ["<|endoftext|>"]
 
 
 def small_tokenizer(folder: Path, texts: Iterable[str] = TEXTS, kind: str = "bert") -> PreTrainedTokenizerBase:
-    """Train a tokenizer and save it: WordPiece ("bert"), Unigram ("deberta"), byte-level BPE ("bart", "gpt2")."""
+    """Make a tokenizer and save it: WordPiece ("bert"), Unigram ("deberta"), byte-level BPE ("bart", "gpt2")."""
     tokenizer = {"bert": _wordpiece, "deberta": _unigram, "bart": _bart, "gpt2": _gpt2}[kind](list(texts))
     tokenizer.save_pretrained(folder)
     return tokenizer
@@ -125,20 +127,30 @@ def _save(model: PreTrainedModel, folder: Path) -> Path:
     return Path(folder)
 
 
+# The library's trainers of WordPiece and Unigram number their pieces by chance, anew in every process. A test should
+# not meet other tokens each time, so these two get letters and whole words, in a fixed order.
 def _wordpiece(texts: list[str]) -> BertTokenizer:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    _train(tokenizer, trainers.WordPieceTrainer, texts, BERT_SPECIAL)
-    return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, model_max_length=128)
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words, letters = _words_and_letters([normalizer.normalize_str(text) for text in texts], splitter)
+    pieces = [*BERT_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces[:VOCABULARY]))}
+    return BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=128)
 
 
 def _unigram(texts: list[str]) -> DebertaV2Tokenizer:
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    _train(tokenizer, trainers.UnigramTrainer, texts, BERT_SPECIAL, unk_token="[UNK]")
-    vocabulary = [(piece, score) for piece, score in _learned(tokenizer)["vocab"]]
+    splitter = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    words, letters = _words_and_letters(texts, splitter)
+    scores = dict.fromkeys(BERT_SPECIAL, 0.0) | dict.fromkeys(letters, -20.0)
+    total = words.total()
+    scores |= {word: math.log(count / total) for word, count in words.items() if word not in scores}
+    vocabulary = list(scores.items())[:VOCABULARY]
     return DebertaV2Tokenizer(vocab=vocabulary, unk_id=BERT_SPECIAL.index("[UNK]"), model_max_length=128)
+
+
+def _words_and_letters(texts: list[str], splitter: pre_tokenizers.PreTokenizer) -> tuple[Counter[str], list[str]]:
+    """Words with their counts, in the order of their first use, and the letters in order."""
+    words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(text))
+    return words, sorted(set("".join(words)))
 
 
 def _bart(texts: list[str]) -> BartTokenizer:
@@ -152,16 +164,10 @@ def _gpt2(texts: list[str]) -> GPT2Tokenizer:
 def _byte_level_bpe(texts: list[str], special: list[str]) -> dict:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    _train(tokenizer, trainers.BpeTrainer, texts, special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    learned = _learned(tokenizer)
-    return {"vocab": learned["vocab"], "merges": [tuple(pair) for pair in learned["merges"]]}
-
-
-def _train(tokenizer: Tokenizer, trainer: type, texts: list[str], special: list[str], **settings) -> None:
-    tokenizer.train_from_iterator(
-        texts, trainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False, **settings)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
-
-
-def _learned(tokenizer: Tokenizer) -> dict:
-    return json.loads(tokenizer.to_str())["model"]
+    tokenizer.train_from_iterator(texts, trainer)
+    learned = json.loads(tokenizer.to_str())["model"]
+    return {"vocab": learned["vocab"], "merges": [tuple(pair) for pair in learned["merges"]]}
