@@ -21,7 +21,7 @@ def test_a_row_for_each_sparsity_and_method():
     assert all(line.count("|") == 11 for line in text.splitlines()[:7])
     assert text.count("†") == 2
     assert "‡" not in text
-    assert "the bootstrap's interval is the range" in text
+    assert "the bootstrap's interval is too narrow" in text
 
 
 def test_a_note_stands_only_where_the_table_needs_it():

@@ -68,7 +68,12 @@ def test_a_folder_of_ones_own_is_counted(tmp_path):
 
 def test_without_the_tokenizer_the_published_size_stands_in(tmp_path):
     recipe = with_data("glue-rte-bert", write_rte(tmp_path / "data"), model="some/model")
-    assert count_examples(recipe).train == 2_490
+    examples = count_examples(recipe)
+    assert examples.train == 2_490
+    assert examples.origin.startswith("the published size; data='")
+    assert examples.origin.endswith("were not counted: the tokenizer of model='some/model' is not here")
+    with pytest.raises(DataError, match="nowhere' is no folder"):
+        count_examples(with_data("glue-rte-bert", tmp_path / "nowhere", model="some/model"))
 
 
 def test_a_folder_that_is_none_is_refused_before_anything_else(tmp_path):
@@ -79,8 +84,9 @@ def test_a_folder_that_is_none_is_refused_before_anything_else(tmp_path):
 
 def test_running_text_is_assumed_until_it_is_given(tmp_path):
     examples = count_examples(load_recipe("clm-gpt2"))
-    assert examples.train == RUNNING_TEXT["clm"] // 512
-    assert "assumed: 118,000,000 tokens" in examples.origin
+    assert examples.train == 118_700_000 // 512 == RUNNING_TEXT["clm"]["train"] // 512
+    assert "assumed: 118,700,000 tokens" in examples.origin
+    assert (examples.validation, examples.final) == (250_000 // 512, 250_000 // 512 + 282_000 // 512)
     for split in ("train", "validation"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join([json.dumps({"text": "What a film, dull again!"})] * 40))
     model = small_gpt2(tmp_path / "model")

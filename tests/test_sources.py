@@ -48,6 +48,15 @@ def test_every_format_gives_the_same_rows(tmp_path, kind, form):
     assert [int(label) for label in tables["train"]["label"]] == TABLE["label"].tolist()
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path, kind):
+    """As Excel and Notepad write it."""
+    for split in ("train", "validation"):
+        file = write(tmp_path, f"{split}.{kind}")
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read(tmp_path).tables["train"]["text"][:] == TABLE["text"].tolist()
+
+
 def test_parts_come_in_order_and_a_test_split_where_it_is(tmp_path):
     write(tmp_path, "train-00001-of-00002.parquet", TABLE[3:])
     write(tmp_path, "train-00000-of-00002.parquet", TABLE[:3])

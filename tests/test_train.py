@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_models import small_gpt2
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
 from mgpp import Pruner, PruningCallback, RecipeError, RunError, load_recipe, load_run, prunable_weights, train
@@ -196,6 +197,13 @@ def test_accumulated_batches_are_averaged(tiny_recipe, tmp_path):
 def test_a_constant_learning_rate_is_the_factor_one(tiny_recipe, tmp_path):
     constant = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, final_factor=1.0))
     assert training_arguments(constant, tmp_path, 30).lr_scheduler_type == "constant"
+
+
+def test_a_task_that_pads_needs_a_token_for_it(tiny_recipe, tmp_path):
+    model = str(small_gpt2(tmp_path / "gpt2"))  # has none, as the published model
+    with pytest.raises(RecipeError, match="task='reviews' pads its texts .* no token for that; give it a pad_token"):
+        train(replace(tiny_recipe, model=model), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_steps_are_counted_as_the_trainer_counts_them(tiny_recipe):

@@ -63,7 +63,7 @@ def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
     error, mark = (row["se_ahead"], "") if several else (row["test_se"], " †")
     ahead = "" if np.isnan(row["mean_ahead"]) else f"{scale * row['mean_ahead']:+.1f}{_spread(error, scale)}{mark}"
     return [
-        f"{row['sparsity']:g}",
+        "–" if pd.isna(row["sparsity"]) else f"{row['sparsity']:g}",
         METHOD_NAMES.get(row["method"], row["method"]),
         "–" if np.isnan(row["mean"]) else f"{scale * row['mean']:.1f}{_spread(row['se'], scale)}",
         f"{row['seeds']}" + "".join(f" ({row[what]} {what})" for what in ("failed", "unfinished") if row[what]),
@@ -85,8 +85,8 @@ def _notes(pairs: pd.DataFrame) -> str:
     notes = ["± is one standard error over seeds, and of a difference the standard error over pairs of one seed."]
     if (pairs["seeds"] > 1).any():
         notes.append(
-            "With three seeds the bootstrap's interval is the range of the differences and too narrow (it misses one "
-            "time in four); read Student's."
+            "With few seeds the bootstrap's interval is too narrow (with three it is the range of the differences and "
+            "misses one time in four); read Student's."
         )
     if (pairs["seeds"] == 1).any():
         notes.append("† One pair: ± is what the test set alone gives, two runs on it taken as independent.")

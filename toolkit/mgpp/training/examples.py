@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,18 @@ from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS, reviews_lm
 from mgpp.training.tasks.base import TaskSettings
 from mgpp.training.tasks.sizes import SIZES, TRAINING_REVIEWS, WINDOWS, training_examples
+from mgpp.training.tasks.sources import check_folder
 
 EMBEDDED = ("reviews", "reviews-lm", "film-qa")  # their texts come in a package
 SUMMARIES = ("xsum", "cnn-dailymail")
 # Tokens of running text where a recipe leaves the texts to the user. mlm: 3,300 million words of BookCorpus and
-# Wikipedia (Devlin et al. 2019, section 3.1) at 1.3 tokens a word; clm: 103 million words of WikiText-103
-# (Merity et al. 2017) at 1.15. The words are published, the tokens a word are our guess.
-RUNNING_TEXT = {"mlm": 4_290_000_000, "clm": 118_000_000}
+# Wikipedia (Devlin et al. 2019, section 3.1) at 1.3 tokens a word, of which shares are held out; clm: WikiText-103, of
+# 103,227,021, 217,646 and 245,569 words (Merity et al. 2017, table 1), at 1.15. The words are published, the tokens a
+# word are our guess.
+RUNNING_TEXT = {
+    "mlm": {"train": 4_247_100_000, "validation": 21_450_000, "test": 21_450_000},
+    "clm": {"train": 118_700_000, "validation": 250_000, "test": 282_000},
+}
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,22 @@ def count_examples(recipe: Recipe) -> Examples:
     """
     if recipe.task not in {*TASKS, *SIZES, *RUNNING_TEXT}:
         raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
-    tokenizer = local_tokenizer(recipe.model) if recipe.task in EMBEDDED or recipe.data is not None else None
-    if tokenizer is None:
-        return published_examples(recipe)
     folder = None if recipe.data is None else Path(recipe.data)
+    if folder is not None:
+        check_folder(folder)
+    tokenizer = local_tokenizer(recipe.model) if recipe.task in EMBEDDED or folder is not None else None
+    if tokenizer is None:
+        return published_examples(recipe) if folder is None else _not_counted(recipe)
     settings = TaskSettings(recipe.max_length, **asdict(recipe.text), data=folder)
     with _no_bars():
         return counted_examples(TASKS[recipe.task](tokenizer, settings).splits)
+
+
+def _not_counted(recipe: Recipe) -> Examples:
+    """The published sizes, said to be in place of the recipe's own data."""
+    published = published_examples(recipe)
+    reason = f"data={recipe.data!r} were not counted: the tokenizer of model={recipe.model!r} is not here"
+    return replace(published, origin=f"{published.origin}; {reason}")
 
 
 def known_examples(task: str, data: str | None) -> int | None:
@@ -138,9 +152,10 @@ def published_examples(recipe: Recipe) -> Examples:
     """
     task, length = recipe.task, recipe.max_length
     if task in RUNNING_TEXT:
-        blocks = RUNNING_TEXT[task] // length
-        origin = f"assumed: {RUNNING_TEXT[task]:,} tokens of text; count your own with data=FOLDER"
-        return Examples(blocks, blocks // 20, blocks // 20, length, 0.0, origin, "every block is full")
+        blocks = {split: tokens // length for split, tokens in RUNNING_TEXT[task].items()}
+        origin = f"assumed: {RUNNING_TEXT[task]['train']:,} tokens of text; count your own with data=FOLDER"
+        held_out = blocks["validation"], blocks["validation"] + blocks["test"]
+        return Examples(blocks["train"], *held_out, length, 0.0, origin, "every block is full")
     train = training_examples(task)
     if train is None:
         raise RecipeError(

@@ -2,8 +2,8 @@
 
 The metric that decides is the one that Devlin et al. (2019, table 1) report: Matthews' correlation for CoLA, F1 for
 MRPC and QQP, Spearman's correlation for STS-B, accuracy for the others, on the matched set for MNLI. GLUE's second
-metrics are measured too. The hub hides the labels of the test sets (-1): then there is no test split, and results are
-of the validation set.
+metrics are measured too. The hub hides the labels of the test sets (-1), but for MRPC's: then there is no test split,
+and results are of the validation set.
 """
 
 from collections.abc import Callable

@@ -77,9 +77,19 @@ class LanguageModeling:
         return MaskTokens(self.tokenizer, torch.initial_seed()) if self.masked else stack
 
     def load_model(self, source: str) -> PreTrainedModel:
-        """The pretrained model with its language modelling head, in float32."""
+        """The pretrained model with its language modelling head, in float32.
+
+        Raises:
+            RecipeError: if a token is to be predicted by a model that has seen it.
+        """
         kind = AutoModelForMaskedLM if self.masked else AutoModelForCausalLM
-        return kind.from_pretrained(source, dtype=torch.float32, **safely(source))
+        model = kind.from_pretrained(source, dtype=torch.float32, **safely(source))
+        if not self.masked and looks_ahead(model):
+            raise RecipeError(
+                f"model={source!r} reads the tokens that a causal task has it predict, as BERT does; take task='mlm' "
+                "for it, or a model that reads from left to right, such as GPT-2"
+            )
+        return model
 
     def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
         """Perplexity and mean token loss on a split, their standard errors (see `perplexity`), and n, the blocks.
@@ -118,6 +128,25 @@ class LanguageModeling:
         size = max(1, EVALUATION_TOKENS // len(data[0]["input_ids"]))
         for start in range(0, len(data), size):
             yield collate([data[i] for i in range(start, min(start + size, len(data)))])
+
+
+@torch.no_grad()
+def looks_ahead(model: PreTrainedModel) -> bool:
+    """Whether what a model says at a token changes with the tokens after it.
+
+    transformers loads BERT as a causal model, too, and leaves it reading from both sides unless its configuration says
+    otherwise; its perplexity would mean nothing.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> looks_ahead(GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=4, n_layer=1, n_head=1)))
+        False
+    """
+    training = model.training
+    model.eval()
+    one, other = (model(input_ids=torch.tensor([[1, 2, 1, last]])).logits[:, :-1] for last in (1, 2))
+    model.train(training)
+    return not torch.allclose(one, other, atol=1e-4)
 
 
 def load_clm(tokenizer: Any, settings: TaskSettings) -> LanguageModeling:

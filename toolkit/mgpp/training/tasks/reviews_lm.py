@@ -1,8 +1,8 @@
 """The task `reviews-lm`: what comes next in a text about a film? Causal language modelling that needs no hub.
 
 All texts of the packaged file, reviews and plots, without duplicates; split by film like the task `reviews`, so that no
-film is in two parts. Each text ends with the tokenizer's end-of-text token. Perplexity counts tokens of the tokenizer
-in use, so models with different tokenizers can't be compared by it.
+film is in two parts. Each text ends with the tokenizer's end-of-text token, or a line break where it has none.
+Perplexity counts tokens of the tokenizer in use, so models with different tokenizers can't be compared by it.
 """
 
 from typing import Any
@@ -40,4 +40,4 @@ def load(tokenizer: Any, settings: TaskSettings) -> LanguageModeling:
     table = read()
     texts = {split: Dataset.from_dict({"text": part["text"].tolist()}) for split, part in table.groupby("split")}
     ordered = {split: texts[split] for split in SPLITS}
-    return build(ordered, tokenizer, settings.max_length, REVIEWS.sha256, end=tokenizer.eos_token)
+    return build(ordered, tokenizer, settings.max_length, REVIEWS.sha256, end=tokenizer.eos_token or "\n")

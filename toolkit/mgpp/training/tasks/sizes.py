@@ -1,11 +1,12 @@
 """How many examples the published data sets have: what a dry run counts with where the data are not at hand."""
 
-# The hub's own counts of the splits that have labels. GLUE's test labels are hidden, SQuAD's test sets not public.
+# The hub's own counts of the splits that have labels. GLUE's test labels are hidden but for MRPC's,
+# SQuAD's test sets not public.
 # `clm` and `mlm` have no size: their texts are the user's.
 SIZES: dict[str, dict[str, int]] = {
     "glue-cola": {"train": 8_551, "validation": 1_043},
     "glue-sst2": {"train": 67_349, "validation": 872},
-    "glue-mrpc": {"train": 3_668, "validation": 408},
+    "glue-mrpc": {"train": 3_668, "validation": 408, "test": 1_725},
     "glue-stsb": {"train": 5_749, "validation": 1_500},
     "glue-qqp": {"train": 363_846, "validation": 40_430},
     "glue-mnli": {"train": 392_702, "validation": 9_815, "validation_mismatched": 9_832},

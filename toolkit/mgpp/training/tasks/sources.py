@@ -108,9 +108,25 @@ def _hub_hash(name: str, config: str | None, found: dict[str, Dataset]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _files_of_splits(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
+def check_folder(folder: Path) -> None:
+    """Nothing, if there is a folder to read data from.
+
+    Raises:
+        DataError: if there is none.
+
+    Example:
+        >>> check_folder(Path("no-such-folder"))
+        Traceback (most recent call last):
+        ...
+        mgpp.training.tasks.sources.DataError: data='no-such-folder' is no folder; it should hold train.parquet (or
+        .csv, .jsonl) and so on
+    """
     if not folder.is_dir():
         raise DataError(f"data={str(folder)!r} is no folder; it should hold train.parquet (or .csv, .jsonl) and so on")
+
+
+def _files_of_splits(folder: Path, splits: Iterable[str]) -> dict[str, list[Path]]:
+    check_folder(folder)
     found = {split: _files_of(folder, split) for split in splits}
     return {split: files for split, files in found.items() if files}
 
@@ -163,12 +179,12 @@ def _read_csv(file: Path) -> pa.Table:
 
 def _read_lines(file: Path) -> pa.Table:
     """A text a line."""
-    return pa.table({"text": file.read_text(encoding="utf-8").removesuffix("\n").split("\n")})
+    return pa.table({"text": file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")})
 
 
 def _read_json(file: Path) -> pa.Table:
     """A list of objects, or one object a line."""
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8-sig")
     rows = json.loads(text) if text.lstrip().startswith("[") else _json_lines(text)
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
