@@ -39,7 +39,12 @@ def test_overrides_reach_nested_keys():
         ({"sparsity.final": 1.0}, "final_sparsity=1.0"),
         ({"sparsity.initial": 0.99}, "initial_sparsity=0.99 is larger"),
         ({"seed": 1.5}, "seed=1.5 must be a whole number"),
-        ({"seed": True}, "seed=True must be a whole number"),
+        ({"seed": True}, "seed=True must be a whole number, not bool"),
+        ({"seed": 2**70}, r"seed=1180591620717411303424 must be a whole number, not one from 2\*\*63 on"),
+        ({"threads": 1_000_000}, "threads=1000000 must be at most 4096"),
+        ({"trainer": []}, r"trainer=\[\] must be keys and values, not list"),
+        ({"sparsty.final": 0.9}, "sparsty={'final': 0.9}: there is no such key; did you mean 'sparsity'"),
+        ({"piror.lam": 0.9}, "did you mean 'prior'"),
         ({"sparsity.allow_regrowth": 1}, "sparsity.allow_regrowth=1 must be true or false"),
         ({"precision": "fp8"}, "precision='fp8' must be one of auto, fp32"),
         ({"method": "mggp"}, "method='mggp' is unknown; did you mean 'mgpp'"),
@@ -87,6 +92,13 @@ def test_yaml_can_not_smuggle_code(tmp_path):
     path.write_text("seed: !!python/object/apply:os.system ['touch evil']")
     with pytest.raises(RecipeError, match="is not YAML"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize("text", ["", "# seed: 1\n"])
+def test_an_empty_file_is_no_recipe(tmp_path, text):
+    (tmp_path / "cut-off.yaml").write_text(text)
+    with pytest.raises(RecipeError, match="cut-off.yaml is empty; a recipe holds keys and values"):
+        load_recipe(tmp_path / "cut-off.yaml")
 
 
 def test_an_unknown_recipe():

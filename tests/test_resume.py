@@ -118,7 +118,7 @@ def test_old_checkpoints_go_also_where_no_new_one_comes(whole, tmp_path):
 def test_what_can_not_be_resumed_is_refused(whole, tmp_path):
     with pytest.raises(RunError, match="there is nothing to resume"):
         resume(whole.folder)
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="holds no run to go on with; begin one there: mgpp train RECIPE --out"):
         resume(tmp_path)
     assert load_run(whole.folder).status == "finished"
 

@@ -101,10 +101,10 @@ def scored(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def judged_by(frame: pd.DataFrame) -> tuple[str, bool]:
-    """The metric of a recipe's runs, and whether higher is better; a run that failed early does not know it."""
-    rows = scored(frame)
-    row = (rows if len(rows) else frame).iloc[0]
-    return row["metric"], bool(row["higher_is_better"])
+    """The metric of a recipe's runs, "score" if all failed before it was known, and whether higher is better."""
+    parts = (scored(frame), frame[frame["metric"] != ""], frame)
+    row = next(part for part in parts if len(part)).iloc[0]
+    return row["metric"] or "score", bool(row["higher_is_better"])
 
 
 def comparison_summary(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Read runs: `load_run` gives a `Run`, whose frames are read when they are asked for."""
 
 import json
+import os
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,8 +71,11 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """The name of the metric that decides, a key of `final`; runs that name none were of accuracy."""
-        return self.info.get("metric", {}).get("name", "accuracy")
+        """The name of the metric that decides, a key of `final`; empty if a run failed before its task was known.
+
+        Finished runs that name none were of accuracy.
+        """
+        return self.info.get("metric", {}).get("name", "accuracy" if self.final else "")
 
     @property
     def checkpoint(self) -> Path:
@@ -116,12 +120,12 @@ def load_run(path: str | Path) -> Run:
     """
     folder = Path(path)
     file = folder / "run.json"
+    if not os.path.lexists(file):
+        raise RunError(f"{folder} holds no run: there is no run.json in it")
     if found := stray(folder):
         raise RunError(f"{found}; a run is not read beyond its own folder: remove it, or put the folder itself there")
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{folder} holds no run: there is no run.json in it") from None
     except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{file} is not readable: {error}") from None
     if not isinstance(info, dict) or "status" not in info:

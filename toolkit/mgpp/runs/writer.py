@@ -34,13 +34,15 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
     holds_run = (folder / "run.json").is_file()
     if not holds_run:
         raise RunError(f"{folder} is not an empty folder; choose another: --out DIR")
-    if not replace and load_run(folder).status != "finished":
+    if replace:
+        return
+    status = load_run(folder).status
+    if status != "finished":
         raise RunError(
-            f"{folder} holds a run that was stopped, or is running still; go on with it: mgpp train --resume {folder}; "
+            f"{folder} holds a run that is not finished ({status}); go on with it: mgpp train --resume {folder}; "
             "or choose another folder or replace it: --out DIR or --replace"
         )
-    if not replace:
-        raise RunError(f"{folder} holds another run; choose another folder or replace it: --out DIR or --replace")
+    raise RunError(f"{folder} holds another run; choose another folder or replace it: --out DIR or --replace")
 
 
 def _is_leftover(file: Path) -> bool:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from mgpp.training.strict import RecipeError
 
+MOST_THREADS = 4096  # torch starts as many as it is told, though nothing has so many cores
+
 if TYPE_CHECKING:
     from mgpp.training.recipes import Recipe
 
@@ -26,6 +28,8 @@ def check_sizes(recipe: "Recipe") -> None:
     _check_phases(recipe)
     if recipe.seed >= 2**32:
         raise RecipeError(f"seed={recipe.seed} must be below 2**32, where the generators' seeds end")
+    if recipe.threads is not None and recipe.threads > MOST_THREADS:
+        raise RecipeError(f"threads={recipe.threads} must be at most {MOST_THREADS}; null takes as many as fit here")
     if not 0 <= recipe.optimizer.final_factor <= 1:
         raise RecipeError(f"optimizer.final_factor={recipe.optimizer.final_factor!r} must lie from 0 to 1")
     for key in ("histograms_every", "evaluate_every"):

@@ -216,7 +216,9 @@ def load_recipe(name_or_path: str | Path, /, **overrides: Any) -> Recipe:
         'reviews-mgpp-0.9-seed3'
     """
     name, path, known = str(name_or_path), Path(name_or_path), recipe_names()
-    data = read_yaml(_text_of(path, name, known), name) or {}
+    data = read_yaml(_text_of(path, name, known), name)
+    if data is None:
+        raise RecipeError(f"{name_or_path} is empty; a recipe holds keys and values, such as task: reviews")
     if not isinstance(data, Mapping):
         raise RecipeError(f"{name_or_path} must hold keys and values, not {type(data).__name__}")
     return recipe_from({"name": path.stem, **data}, **overrides)

@@ -84,7 +84,9 @@ def _build(kind: Any, data: Mapping[Any, Any], prefix: str, known: list[str]) ->
     for key, value in data.items():
         name = f"{prefix}{key if isinstance(key, str) else shown(key)}"[:80]
         if key not in hints:
-            raise RecipeError(f"{name}={shown(value)}: there is no such key{did_you_mean(name, known)}")
+            sections = dict.fromkeys(known_key.rpartition(".")[0] for known_key in known if "." in known_key)
+            likely = sections if isinstance(value, Mapping) else known
+            raise RecipeError(f"{name}={shown(value)}: there is no such key{did_you_mean(name, likely)}")
         values[key] = _convert(hints[key], value, name, known)
     return kind(**values)
 
@@ -101,7 +103,9 @@ def _convert(hint: Any, value: Any, key: str, known: list[str]) -> Any:
         if converted is not _MISFIT:
             return converted
     wanted = " or ".join(_describe(option) for option in options)
-    raise RecipeError(f"{key}={shown(value)} must be {wanted}, not {type(value).__name__}")
+    too_large = int in options and isinstance(value, numbers.Integral) and abs(int(value)) >= LARGEST
+    found = "one from 2**63 on" if too_large else type(value).__name__
+    raise RecipeError(f"{key}={shown(value)} must be {wanted}, not {found}")
 
 
 _MISFIT = object()
@@ -134,5 +138,5 @@ def _describe(option: Any) -> str:
         return "null"
     if typing.get_origin(option) is Literal:
         return "one of " + ", ".join(typing.get_args(option))
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-    return names.get(option, str(option).replace("typing.", ""))
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", dict: "keys and values"}
+    return names.get(typing.get_origin(option) or option, str(option).replace("typing.", ""))

@@ -83,6 +83,8 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     Example:
         >>> run = resume("my-run")  # doctest: +SKIP
     """
+    if Path(run_dir).is_dir() and not Path(run_dir, "run.json").exists():
+        raise RunError(f"{run_dir} holds no run to go on with; begin one there: mgpp train RECIPE --out {run_dir}")
     run = load_run(run_dir)
     if run.info["status"] == "finished":
         raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
