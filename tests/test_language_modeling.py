@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from small_models import TEXTS, small_bert, small_deberta, small_gpt2
+from small_models import TEXTS, small_bart, small_bert, small_deberta, small_gpt2
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 
 from mgpp.architectures import kind_of
@@ -146,6 +146,14 @@ def test_models_that_see_what_they_predict_are_refused(bert, gpt2, data):
     assert load("clm", gpt2, data).load_model(gpt2)
     with pytest.raises(RecipeError, match="reads the tokens that a causal task has it predict"):
         load("clm", bert, data).load_model(bert)
+
+
+@pytest.mark.parametrize("name", ["clm", "mlm"])
+def test_models_of_two_halves_are_refused(name, data, tmp_path):
+    """In training BART's decoder would be given the labels, in evaluation the masked text."""
+    bart = small_bart(tmp_path)
+    with pytest.raises(RecipeError, match="is an encoder and a decoder"):
+        load(name, bart, data).load_model(bart)
 
 
 def test_evaluation_in_small_batches_is_the_same(gpt2, data, monkeypatch):

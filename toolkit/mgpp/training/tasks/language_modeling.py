@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     DataCollatorForLanguageModeling,
@@ -80,8 +81,13 @@ class LanguageModeling:
         """The pretrained model with its language modelling head, in float32.
 
         Raises:
-            RecipeError: if a token is to be predicted by a model that has seen it.
+            RecipeError: if a token is to be predicted by a model that has seen it, or the model is encoder and decoder.
         """
+        if AutoConfig.from_pretrained(source, trust_remote_code=False).is_encoder_decoder:
+            raise RecipeError(
+                f"model={source!r} is an encoder and a decoder, and language modelling here needs one alone: BERT for "
+                "task='mlm', GPT-2 for task='clm'; task='xsum' and task='cnn-dailymail' are for both"
+            )
         kind = AutoModelForMaskedLM if self.masked else AutoModelForCausalLM
         model = kind.from_pretrained(source, dtype=torch.float32, **safely(source))
         if not self.masked and looks_ahead(model):
