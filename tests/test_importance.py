@@ -135,6 +135,15 @@ def test_masks_are_read_from_a_pruned_model_and_not_from_its_embeddings(tmp_path
     assert list(read_masks(tmp_path)) == ["0.weight"]
 
 
+def test_a_matrix_that_lost_nothing_has_a_mask_too(tmp_path):
+    lost, whole, other = (f"bert.encoder.layer.{i}.output.dense.weight" for i in range(3))
+    matrix = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    save_file({lost: matrix, whole: matrix + 1, other: matrix + 1}, tmp_path / "model.safetensors")
+    importance = GivenMask(read_masks(tmp_path))
+    importance.attach(weights(lost, whole))  # the third was not pruned, and is no target
+    assert {name: int(mask.sum()) for name, mask in importance.masks.items()} == {lost: 3, whole: 4}
+
+
 def test_a_folder_without_a_pruned_model_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="holds no safetensors file"):
         read_masks(tmp_path)

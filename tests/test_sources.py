@@ -89,6 +89,10 @@ def test_a_missing_folder_split_column_row_or_value_is_named(tmp_path):
     write(tmp_path, "train.jsonl")
     with pytest.raises(DataError, match="has no split 'validation'; it has train; the task needs train, validation"):
         read(tmp_path)
+    for other in ("dev.jsonl", "validation.tsv"):
+        (tmp_path / other).write_text("")
+    with pytest.raises(DataError, match=r"it has train, beside dev\.jsonl, validation\.tsv; the task needs"):
+        read(tmp_path)
     write(tmp_path, "validation.jsonl", TABLE[["text"]])
     with pytest.raises(DataError, match="'validation' has no column 'label'; it has text; the task needs text, label"):
         read(tmp_path)

@@ -233,6 +233,8 @@ def _matched(masks: Mapping[str, Tensor], weights: Shards) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for given, mask in masks.items():
         hits = [name for name in weights if f".{name}".endswith(f".{given}") or f".{given}".endswith(f".{name}")]
+        if not hits and bool(mask.all()):
+            continue  # a matrix that was not pruned then and is no target now
         if not hits:
             raise ValueError(
                 f"transfer: the mask {given} matches no target; targets are {', '.join(list(weights)[:3])}…"
@@ -248,10 +250,10 @@ def _matched(masks: Mapping[str, Tensor], weights: Shards) -> dict[str, Tensor]:
 
 
 def read_masks(folder: str | Path) -> dict[str, Tensor]:
-    """The masks of a pruned model: what is not zero in its matrices that hold zeros.
+    """The masks of a pruned model: what is not zero in its matrices.
 
-    Matrices whose names no preset knows count only where no other holds a zero: an embedding's row for padding is zero
-    without having been pruned.
+    Of the matrices whose names a preset knows there are all, since one may have lost nothing. Others count only where
+    none of these holds a zero, and if they do: an embedding's row for padding is zero without having been pruned.
 
     Args:
         folder: with the model's safetensors files, in one or several parts.
@@ -266,7 +268,9 @@ def read_masks(folder: str | Path) -> dict[str, Tensor]:
         matrices = {name: tensor for file in files for name, tensor in load_file(file).items() if tensor.ndim == 2}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"transfer.mask={str(folder)!r} can't be read: {error}") from None
-    masks = {name: matrix != 0 for name, matrix in matrices.items() if bool((matrix == 0).any())}
-    if not masks:
+    masks = {name: matrix != 0 for name, matrix in matrices.items()}
+    pruned = {name: mask for name, mask in masks.items() if not bool(mask.all())}
+    if not pruned:
         raise ValueError(f"transfer.mask={str(folder)!r}: no matrix holds a zero; give the folder of a pruned model")
-    return {name: mask for name, mask in masks.items() if kind_of(name) != "other"} or masks
+    known = {name: mask for name, mask in masks.items() if kind_of(name) != "other"}
+    return known if known.keys() & pruned.keys() else pruned

@@ -20,23 +20,24 @@ class _Tick(TrainerCallback):
 
 
 class ProgressBar:
-    """A bar over all steps that shows loss, sparsity, threshold and accuracy as they are logged.
+    """A bar over all steps that shows loss, sparsity, threshold and the task's metric as they are logged.
 
     Example:
         >>> with ProgressBar(10, "my run", visible=False) as bar:
         ...     bar.show({"loss": 0.7, "sparsity": 0.5, "pruning_threshold": None})
     """
 
-    def __init__(self, steps: int, title: str, visible: bool, done: int = 0):
+    def __init__(self, steps: int, title: str, visible: bool, done: int = 0, metric: str = "accuracy"):
         look: dict[str, Any] = {"disable": not visible, "unit": "step", "dynamic_ncols": True}
         self.bar = tqdm(total=steps, initial=done, desc=title, **look)
         self.callback = _Tick(self.bar)
+        self._names = {"loss": "loss", "sparsity": "sparsity", "pruning_threshold": "threshold"}
+        self._names[f"eval_{metric}"] = metric
         self._shown: dict[str, str] = {}
 
     def show(self, row: Mapping[str, Any]) -> None:
         """Show the newest values of a logged row."""
-        names = {"loss": "loss", "sparsity": "sparsity", "pruning_threshold": "threshold", "eval_accuracy": "accuracy"}
-        known = {label: row[key] for key, label in names.items() if row.get(key) is not None}
+        known = {label: row[key] for key, label in self._names.items() if row.get(key) is not None}
         self._shown |= {label: f"{value:.4g}" for label, value in known.items() if math.isfinite(value)}
         self.bar.set_postfix(self._shown)
 

@@ -126,7 +126,7 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
         begin = step_of(checkpoint) if checkpoint else 0
         with (
             writer_for(folder, info, replace=replace, resume_at=begin if stopped else None) as writer,
-            ProgressBar(steps, recipe.run_name, progress and is_main(), begin) as bar,
+            ProgressBar(steps, recipe.run_name, progress and is_main(), begin, task.metric) as bar,
             in_words(folder, recipe.batch_size, recipe.max_length),  # so that the writer hears of it in words
         ):
             if is_main():

@@ -76,7 +76,10 @@ def read_splits(
     missing = [split for split in required if split not in found]
     if missing:
         there = ", ".join(found) or "none that the task knows"
-        raise DataError(f"{where} has no split {missing[0]!r}; it has {there}; the task needs {', '.join(required)}")
+        beside = "" if data is None else _other_files(Path(data), found)
+        raise DataError(
+            f"{where} has no split {missing[0]!r}; it has {there}{beside}; the task needs {', '.join(required)}"
+        )
     wanted = [split for split in (*required, *optional) if split in found]
     tables = {split: _checked(found[split], columns, split, where) for split in wanted}
     for split, table in tables.items():
@@ -142,6 +145,12 @@ def _files_of(folder: Path, split: str) -> list[Path]:
         names = ", ".join(str(file.relative_to(folder)) for file in files)
         raise DataError(f"data={str(folder)!r} has the split {split!r} more than once: {names}; keep one")
     return files
+
+
+def _other_files(folder: Path, splits: Iterable[str]) -> str:
+    """What else lies there, in words: perhaps a split by another name, or in a format that is not read."""
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith((".", *splits)))
+    return f", beside {', '.join(names[:5])}{', …' if names[5:] else ''}" if names else ""
 
 
 def _files_hash(folder: Path, files: dict[str, list[Path]]) -> str:
