@@ -82,6 +82,7 @@ def test_check_says_what_is_missing(monkeypatch):
         (["runs", "nowhere"], "nowhere is not a folder"),
         (["figures", "--runs", "nowhere"], "nowhere is not a folder"),
         (["explore", "--runs", "nowhere"], "nowhere is not a folder"),
+        (["compare", "reviews", "--trials", "nowhere"], "--trials nowhere is no folder; leave it out"),
     ],
 )
 def test_errors_are_one_line_for_people(words, message):

@@ -334,6 +334,18 @@ def test_other_files_are_never_deleted(options):
 # several at a time
 
 
+@pytest.mark.parametrize("place", [".attempts", f".attempts/{LAMS[0]}", f".attempts/{LAMS[0]}/attempts.jsonl"])
+def test_nothing_is_written_where_a_link_leads_out_of_the_sweep(options, tmp_path, place):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = options["out"] / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(RunError, match="a link leads from .* out of"), claim(options["out"] / LAMS[0]):
+        pass
+    assert list(elsewhere.iterdir()) == []
+
+
 def when_waiting(lines, runs, act):
     """A report that acts a moment after it has heard of so many runs that they are waited for."""
 

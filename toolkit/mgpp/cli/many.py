@@ -149,6 +149,8 @@ def compare(
     asked: dict[str, Any] = {"methods": _words(methods), "sparsities": _shares(sparsities), "seeds": _numbers(seeds)}
     asked["overrides"] = dict(parse_override(text) for text in overrides) | ({"data": data} if data else {})
     folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison"
+    if trials != TRIALS_FOLDER and not trials.is_dir():
+        raise click.ClickException(f"--trials {trials} is no folder; leave it out if there were none")
     if readme:
         page_with("", readme, markers)  # refuses a page that can't hold the table before anything is trained
     compare(recipe, **asked, out=folder, launcher=_launcher(folder, retries=retries, **launch), retries=retries)

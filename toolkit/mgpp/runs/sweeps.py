@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from mgpp.runs.borders import stray
 from mgpp.runs.faults import writing
 from mgpp.runs.files import RunError, write_whole
 from mgpp.runs.locks import FolderLock, is_being_written
@@ -46,7 +47,7 @@ def claim(folder: str | Path) -> Iterator[None]:
     """Keep a run for this process, from before its first file to after its last.
 
     Raises:
-        RunError: if another process has it.
+        RunError: if another process has it, or a link leads from where its attempts are noted out of the runs' folder.
 
     Example:
         >>> import tempfile
@@ -57,7 +58,9 @@ def claim(folder: str | Path) -> Iterator[None]:
         >>> is_taken(run)
         False
     """
-    place = attempts_folder(folder)
+    place, home = attempts_folder(folder), Path(folder).parent
+    if not place.resolve().is_relative_to(home.resolve()) or stray(place):
+        raise RunError(f"a link leads from {place} out of {home}; nothing is written beyond that folder: remove it")
     place.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(place)
     try:
