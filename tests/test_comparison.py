@@ -165,7 +165,7 @@ def test_a_run_that_failed_before_it_knew_its_metric_names_none():
     runs = [fake("gmp", 0), fake("mgpp", 0, 24.1, metric=metric, final={"perplexity": 24.1})]
     assert judged_by(comparison_frame(runs)) == ("perplexity", False)
     assert "perplexity (lower is better)" in results_markdown(runs)
-    assert "| 24.1 |" in results_markdown(runs)
+    assert "| 24.10 |" in results_markdown(runs)
     assert comparison_frame(runs)["metric"].tolist() == ["", "perplexity"]
     known = fake("l2", 0, metric=metric)  # failed later
     assert judged_by(comparison_frame([runs[0], known])) == ("perplexity", False)

@@ -38,7 +38,7 @@ def test_a_metric_that_is_no_share_and_falls():
     runs = [fake(m, 0, 1, metric=metric, final={"perplexity": p}) for m, p in (("mgpp", 12.34), ("l2", 13.0))]
     text = results_markdown(runs)
     assert "| perplexity (lower is better) |" in text
-    assert "| 0.9 | L2 | 13.0 | 1 |  | -0.7 † |  |  | 100 | 0 |" in text
+    assert "| 0.9 | L2 | 13.00 | 1 |  | -0.66 † |  |  | 100 | 0 |" in text
 
 
 def test_a_table_for_each_recipe():

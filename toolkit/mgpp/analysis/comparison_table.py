@@ -61,23 +61,29 @@ def _head(metric: str, higher_is_better: bool) -> list[str]:
 def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
     several = row["seeds_ahead"] > 1
     error, mark = (row["se_ahead"], "") if several else (row["test_se"], " †")
-    ahead = "" if np.isnan(row["mean_ahead"]) else f"{scale * row['mean_ahead']:+.1f}{_spread(error, scale)}{mark}"
+    mean, ahead = _number(row["mean"], scale), _number(row["mean_ahead"], scale, "+")
+    interval = "{} to {}".format
     return [
         "–" if pd.isna(row["sparsity"]) else f"{row['sparsity']:g}",
         METHOD_NAMES.get(row["method"], row["method"]),
-        "–" if np.isnan(row["mean"]) else f"{scale * row['mean']:.1f}{_spread(row['se'], scale)}",
+        mean + _spread(row["se"], scale) if mean else "–",
         f"{row['seeds']}" + "".join(f" ({row[what]} {what})" for what in ("failed", "unfinished") if row[what]),
-        "" if np.isnan(row["score_se"]) else f"{scale * row['score_se']:.1f}",
-        ahead + (" ‡" if row["mixed_precision"] > 0 else ""),
-        f"{scale * row['t_low']:+.1f} to {scale * row['t_high']:+.1f}" if several else "",
-        f"{scale * row['bootstrap_low']:+.1f} to {scale * row['bootstrap_high']:+.1f}" if several else "",
+        _number(row["score_se"], scale),
+        (ahead + _spread(error, scale) + mark if ahead else "") + (" ‡" if row["mixed_precision"] > 0 else ""),
+        interval(*(_number(row[end], scale, "+") for end in ("t_low", "t_high"))) if several else "",
+        interval(*(_number(row[end], scale, "+") for end in ("bootstrap_low", "bootstrap_high"))) if several else "",
         "–" if pd.isna(row["steps"]) else f"{row['steps']}",
         "none to tune" if row["method"] in NO_SETTINGS and not row["trials"] else f"{row['trials']}",
     ]
 
 
+def _number(value: float, scale: float, sign: str = "") -> str:
+    """A number as the tables show it: percent with one decimal, what is no share with two; nothing for NaN."""
+    return "" if np.isnan(value) else f"{scale * value:{sign}.{1 if scale > 1 else 2}f}"
+
+
 def _spread(error: float, scale: float) -> str:
-    return "" if np.isnan(error) else f" ± {scale * error:.1f}"
+    return "" if np.isnan(error) else f" ± {_number(error, scale)}"
 
 
 def _notes(pairs: pd.DataFrame) -> str:

@@ -77,10 +77,8 @@ def _report(run: "Run") -> None:
 
 def _result(run: "Run") -> str:
     """One line on a finished run: the metric that decides, and the sparsity."""
-    from mgpp.runs import percent
+    from mgpp.runs import score_in_words
 
     split = "test" if f"validation_{run.metric}" in run.final else "validation"
-    error = run.final.get(f"{run.metric}_se")
-    spread = "" if error is None else f" ± {percent(run.metric, error)}"
-    score = f"{run.metric} {percent(run.metric, run.final[run.metric])}{spread}"
+    score = score_in_words(run.metric, run.final[run.metric], run.final.get(f"{run.metric}_se"))
     return f"{run.folder}: {score} on the {split} set, sparsity {run.final['sparsity']:.4f}"
