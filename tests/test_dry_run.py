@@ -1,11 +1,12 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from no_network import no_network  # noqa: F401
 
-from mgpp import RecipeError, load_recipe
+from mgpp import RecipeError, load_recipe, load_run
 from mgpp.pruning.methods import METHODS
 from mgpp.training import dry_run as module
 from mgpp.training.dry_run import dry_run
@@ -57,6 +58,14 @@ def test_mnli_with_bert():
     assert line(text, "learning rate") == "learning rate: 5e-05 at step 0, falling linearly to 5e-06 at the end"
     assert "model: google-bert/bert-base-uncased" in text
     assert "upper bound" in text
+
+
+def test_evaluations_are_counted_as_training_does_them():
+    run = load_run(Path(__file__).parent.parent / "data/runs/reviews-mgpp-0.9-seed0")
+    sizes, evaluations = run.info["examples"], int(run.metrics["eval_accuracy"].notna().sum())
+    evaluated = evaluations * sizes["validation"] + sizes["validation"] + sizes["test"]
+    text = dry_run(load_recipe("reviews")).replace("\n   ", "")
+    assert f"forward passes for {evaluated:,} evaluated examples" in text
 
 
 @pytest.mark.parametrize("method", METHODS)

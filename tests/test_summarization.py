@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from small_models import TEXTS, small_bart
+from small_models import TEXTS, small_bart, small_bert
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 
 from mgpp.architectures import kind_of
@@ -151,6 +151,11 @@ def test_what_is_prunable_in_bart_are_all_matrices_of_attention_and_feed_forward
     assert set(found) == linear
     assert len(found) == 2 * (4 + 2) + 2 * (4 + 4 + 2)
     assert "other" not in {kind_of(name) for name in found}
+
+
+def test_an_encoder_alone_can_not_summarize(task, tmp_path):
+    with pytest.raises(RecipeError, match="can't summarize: the task needs an encoder and a decoder, such as BART"):
+        task.load_model(str(small_bert(tmp_path)))
 
 
 def test_what_is_wrong_is_said_first(tokenizer, tmp_path, monkeypatch):

@@ -118,7 +118,7 @@ def test_the_packaged_model_trains(tmp_path):
     [
         ({"task": "review"}, "task='review' is unknown; did you mean 'reviews'"),
         ({"sparsity.warmup": 25}, "leave no step of 30 to prune in"),
-        ({"model": "minilmm"}, "model='minilmm' is not minilm, and not a folder or hub name that loads"),
+        ({"model": "minilmm"}, "model='minilmm' can't be loaded: .* give minilm, or a folder or hub name"),
         ({"precision": "fp16"}, "precision='fp16' needs a GPU"),
         ({"targets.include": ["nonsense"]}, "include='nonsense' matches no parameter"),
     ],
@@ -135,11 +135,11 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny_recipe, tmp_p
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("no tokenizer", "loads: .*knows its 5 special tokens only"),
-        ("a tokenizer that is cut off", "loads: Expecting value"),
-        ("code of its own", "loads: .*custom code"),
-        ("weights that are cut off", "loads: .*incomplete|loads: .*header"),
-        ("a pickle", "loads: .*no file named model.safetensors"),
+        ("no tokenizer", "knows its 5 special tokens only"),
+        ("a tokenizer that is cut off", "Expecting value"),
+        ("code of its own", "custom code"),
+        ("weights that are cut off", "(incomplete|header)"),
+        ("a pickle", "no file named model.safetensors"),
     ],
 )
 def test_a_model_that_does_not_load_is_said_in_a_sentence(damage, words, tiny_recipe, tmp_path, tiny_model_folder):
@@ -158,7 +158,7 @@ def test_a_model_that_does_not_load_is_said_in_a_sentence(damage, words, tiny_re
         weights.write_bytes(weights.read_bytes()[:5000])
     else:
         weights.rename(model / "pytorch_model.bin")
-    with pytest.raises(RecipeError, match=f"model='.*model' is not minilm, .*{words}"):
+    with pytest.raises(RecipeError, match=f"model='.*model' can't be loaded: .*{words}"):
         train(replace(tiny_recipe, model=str(model)), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

@@ -21,7 +21,8 @@ class PruneEvent:
             where each has its own.
         regrown: share of the weights zeroed at the event before that were nonzero again when this one came; where
             weights live on under the mask, that this event lets back.
-        churn: mask churn, the share of all weights whose fate differs from the event before.
+        churn: mask churn, the share of all weights whose fate differs from the event before. Where events are more
+            frequent than logged rows, as at the end under a mask that is not frozen, a row tells of one event alone.
     """
 
     step: int

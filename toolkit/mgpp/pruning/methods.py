@@ -195,13 +195,14 @@ class L0Gates(Method):
     for (the log's sparsity says so), and the order of the closed means little. `learning_rate` is of the scores (Adam):
     too small, the order stays what it was. `initial`: 2.5 starts with open gates; at 0 half the signal is lost at once.
 
-    Cost: a score, two moments of Adam, the gate and the kept weight, five floats a weight; a draw a weight a step.
+    Cost: a score, its gradient, two moments of Adam, the gate and the kept weight, six floats a weight; a draw a
+    weight a step.
     """
 
     label: ClassVar[str] = "L0"
     section: ClassVar[str | None] = "l0"
     must_freeze: ClassVar[bool] = True
-    floats_per_weight: ClassVar[int] = 5
+    floats_per_weight: ClassVar[int] = 6
     learning_rate: float = 1e-2
     strength: float = 100.0
     initial: float = 2.5
@@ -225,13 +226,13 @@ class MovementPruning(Method):
     weights). Adam moves scores by its length a step at most, whatever the gradient's size; all being in proportion to
     it, it hardly changes their order. The authors mask anew at every step; here at prune events.
 
-    Cost: a score, two moments of Adam and the kept weight, four floats a weight.
+    Cost: a score, its gradient, two moments of Adam and the kept weight, five floats a weight.
     """
 
     label: ClassVar[str] = "movement"
     section: ClassVar[str | None] = "movement"
     scope: ClassVar[Literal["global", "matrix"]] = "matrix"
-    floats_per_weight: ClassVar[int] = 4
+    floats_per_weight: ClassVar[int] = 5
     learning_rate: float = 1e-2
 
     def importance(self) -> Importance:
@@ -251,12 +252,12 @@ class SoftMovementPruning(Method):
     Hyperparameters: `strength` 0 is movement pruning with a global threshold; strong, all scores sink together.
     `learning_rate` against `strength` decides how far scores sink into the flat part of the sigmoid.
 
-    Cost: four floats a weight.
+    Cost: five floats a weight.
     """
 
     label: ClassVar[str] = "soft movement"
     section: ClassVar[str | None] = "soft_movement"
-    floats_per_weight: ClassVar[int] = 4
+    floats_per_weight: ClassVar[int] = 5
     learning_rate: float = 1e-2
     strength: float = 100.0
 

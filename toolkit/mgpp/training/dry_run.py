@@ -143,7 +143,7 @@ def _memory(plan: Plan) -> Iterator[str]:
 
 def _time(plan: Plan) -> Iterator[str]:
     recipe, examples = plan.recipe, plan.examples
-    evaluated = (plan.steps - 1) // recipe.log.evaluate_every * examples.validation + examples.final
+    evaluated = _evaluations(plan) * examples.validation + examples.final
     trained = plan.steps * recipe.batch_size * plan.accumulation
     flops = training_flops(plan.shape, examples.source, examples.target) * (trained + evaluated / 3)
     if examples.target:
@@ -163,6 +163,12 @@ def _time(plan: Plan) -> Iterator[str]:
     yield from _wrapped(
         f"assumed: {examples.source:,.4g} tokens an example{_written(examples)}, {examples.assumption}", "  "
     )
+
+
+def _evaluations(plan: Plan) -> int:
+    """How often training evaluates on its way: as the Observer does, also when the mask is frozen and at the end."""
+    schedule, every = plan.schedule, plan.recipe.log.evaluate_every
+    return len({*range(schedule.begin_step % every, plan.steps, every), schedule.end_step, plan.steps - 1})
 
 
 def _searched(plan: Plan) -> str:

@@ -36,7 +36,7 @@ class Examples:
 
     Attributes:
         train: to train on; of question answering the windows, of running text the blocks.
-        validation: to validate on during training.
+        validation: to validate on during training; of MNLI the matched and the mismatched ones.
         final: to evaluate on at the end, validation included.
         source: tokens of one in the mean; `max_length` where nothing was counted.
         target: tokens of its summary; 0 without one.
@@ -128,20 +128,25 @@ def local_tokenizer(model: str) -> Any | None:
 
 def counted_examples(splits: Mapping[str, Any]) -> Examples:
     """Of splits as a task has them: rows with `input_ids`, and `labels` of a length where summaries are written."""
-    train, validation = splits["train"], len(splits["validation"])
+    train, sizes = splits["train"], {split: len(rows) for split, rows in splits.items()}
     sources = [len(tokens) for tokens in train["input_ids"]]
     labels = train[0].get("labels")
     targets = [len(tokens) for tokens in train["labels"]] if isinstance(labels, list) else []
     assumption = "their mean; batches hold texts of similar length, so that little is padding"
     return Examples(
         train=len(sources),
-        validation=validation,
-        final=validation + len(splits.get("test", ())),
+        validation=_of_validation(sizes),
+        final=sum(sizes.values()) - len(sources),
         source=sum(sources) / len(sources),
         target=sum(targets) / len(targets) if targets else 0.0,
         origin="counted",
         assumption=assumption,
     )
+
+
+def _of_validation(sizes: Mapping[str, int]) -> int:
+    """The examples of all validation splits: MNLI's are evaluated together."""
+    return sum(size for split, size in sizes.items() if split.startswith("validation"))
 
 
 def published_examples(recipe: Recipe) -> Examples:
@@ -162,11 +167,11 @@ def published_examples(recipe: Recipe) -> Examples:
             f"task={task!r}: its examples can't be counted without the tokenizer of model={recipe.model!r}; "
             "give a folder, or model=minilm"
         )
-    splits = {split: count for split, count in SIZES[task].items() if split != "train"}
+    sizes = SIZES[task]
     return Examples(
         train=train,
-        validation=splits["validation"],
-        final=sum(splits.values()),
+        validation=_of_validation(sizes),
+        final=sum(sizes.values()) - sizes["train"],
         source=length,
         target=recipe.text.target_length if task in SUMMARIES else 0.0,
         origin="the published size",

@@ -87,8 +87,8 @@ def loading(model: str) -> Iterator[None]:
         ...     raise ValueError("the tokenizer can't be read")
         Traceback (most recent call last):
         ...
-        mgpp.training.strict.RecipeError: model='my-model' is not minilm, and not a folder or hub name that loads: the
-        tokenizer can't be read
+        mgpp.training.strict.RecipeError: model='my-model' can't be loaded: the tokenizer can't be read; give minilm, or
+        a folder or hub name of a kind that the task can use
     """
     try:
         yield
@@ -99,7 +99,8 @@ def loading(model: str) -> Iterator[None]:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RecipeError(
-            f"model={shown(model)} is not minilm, and not a folder or hub name that loads: {reason}"
+            f"model={shown(model)} can't be loaded: {reason}; give minilm, or a folder or hub name of a kind that the "
+            "task can use"
         ) from error
 
 

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel
 
 from mgpp.pruning.peers import Peers
 from mgpp.training.reach import safely
 from mgpp.training.sharding import is_sharded
+from mgpp.training.strict import RecipeError
 from mgpp.training.tasks.base import TaskSettings, check_length
 from mgpp.training.tasks.evaluation import evaluating, in_turns
 from mgpp.training.tasks.rouge import require_rouge, rouge
@@ -57,7 +58,15 @@ class Summarization:
         return lambda rows: pad([{name: row[name] for name in INPUTS} for row in rows])
 
     def load_model(self, source: str) -> PreTrainedModel:
-        """The pretrained encoder and decoder with its language modelling head, in float32."""
+        """The pretrained encoder and decoder with its language modelling head, in float32.
+
+        Raises:
+            RecipeError: if the model is one of the two alone.
+        """
+        if not AutoConfig.from_pretrained(source, trust_remote_code=False).is_encoder_decoder:
+            raise RecipeError(
+                f"model={source!r} can't summarize: the task needs an encoder and a decoder, such as BART"
+            )
         return AutoModelForSeq2SeqLM.from_pretrained(source, dtype=torch.float32, **safely(source))
 
     def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
