@@ -224,13 +224,14 @@ def test_precision_memory_resuming_and_refusals(place):
     assert not (place / "refused").exists()
 
 
-def launch(place, out, *more, count=2):
-    """`torchrun` as a user types it."""
+def launch(place, out, *more, count=2, command=None):
+    """`torchrun`, or another command, as a user types it."""
     settings = {"model": place / "bert", "data": place, "task": "glue-sst2", "precision": "fp32", "max_length": 16}
     settings |= {"threads": 1, "sparsity.warmup": 2, "sparsity.frozen": 2, "log.every": 1, "batch_size": 8}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "0"]
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "mgpp", "train", "reviews-quick"]
+    torchrun = ["torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "0"]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    command = [sys.executable, "-m", *(command or torchrun), "-m", "mgpp", "train", "reviews-quick"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(
         [*command, *words, "--out", str(out), "--quiet", *more],
@@ -283,6 +284,15 @@ def test_a_process_that_dies_ends_the_training_and_the_log_stays(place):
     run = load_run(place / "dies")
     assert run.status != "finished"
     assert len(run.metrics) >= 3
+
+
+def test_accelerate_launches_several_processes(place):
+    command = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1"]
+    training = launch(place, place / "accelerated", "--set", "max_steps=6", command=command)
+    output, _ = training.communicate(timeout=300)
+    assert training.returncode == 0, output
+    assert load_run(place / "accelerated").info["device"]["processes"] == 2
 
 
 def _children(pid):

@@ -141,6 +141,22 @@ def test_packed_comes_back_bit_for_bit(run_folder, packed_folder, tmp_path):
     )
 
 
+def test_a_path_may_go_up_again(run_folder, tmp_path):
+    to = tmp_path / "a" / ".." / "b"
+    assert mgpp.export(run_folder, to, format="packed") == tmp_path / "b"
+    assert mgpp.unpack(tmp_path / "b", tmp_path / "c" / ".." / "d") == tmp_path / "d"
+
+
+def test_only_a_model_of_a_known_class_can_be_loaded_in_memory(run_folder, tmp_path):
+    assert "from_pretrained(None" in (mgpp.export(run_folder, tmp_path / "known") / "README.md").read_text()
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    config = run / "checkpoints" / "final" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"architectures": None}))
+    text = (mgpp.export(run, tmp_path / "unknown") / "README.md").read_text()
+    assert "AutoModel.from_pretrained" in text
+    assert "from_pretrained(None" not in text
+
+
 def test_a_packed_model_loads_without_unpacking_and_not_by_accident(run_folder, packed_folder):
     config = AutoConfig.from_pretrained(packed_folder)
     weights = mgpp.load_packed(packed_folder)

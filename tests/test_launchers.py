@@ -156,6 +156,14 @@ def test_ray_stops_what_still_trains_when_the_sweep_is_left(ray_cluster, tmp_pat
 def test_ray_says_what_is_wrong_with_what_is_asked(monkeypatch):
     with pytest.raises(LauncherError, match="--resources num_gpu is unknown; did you mean 'num_gpus'"):
         RayCluster(resources={"num_gpu": 1})
+    for resources, words in (
+        ({"memory": "8GB"}, "memory='8GB' must be a number from 0 of bytes, such as 8e9"),
+        ({"num_gpus": "a"}, "num_gpus='a' must be a number from 0"),
+        ({"num_cpus": -1}, "num_cpus=-1 must be a number from 0"),
+        ({"accelerator_type": 3}, "accelerator_type=3 must be a name, such as A100"),
+    ):
+        with pytest.raises(LauncherError, match=words):
+            RayCluster(resources=resources)
 
 
 # Slurm, by submitit's executor on this machine

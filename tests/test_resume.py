@@ -115,6 +115,15 @@ def test_old_checkpoints_go_also_where_no_new_one_comes(whole, tmp_path):
     assert [step_of(path) for path in checkpoints(folder / "checkpoints")] == [24, 27, 30]
 
 
+def test_a_damaged_log_is_said_before_the_training_goes_on(whole, tmp_path):
+    folder = stopped_after(whole, 15, tmp_path / "run")
+    part = next((folder / "layers.parquet").glob("*.parquet"))
+    os.truncate(part, 100)
+    with pytest.raises(RunError, match=r"layers\.parquet/.* is not readable: its end is missing"):
+        resume(folder, progress=False)
+    assert "resumed_at" not in load_run(folder).info
+
+
 def test_what_can_not_be_resumed_is_refused(whole, tmp_path):
     with pytest.raises(RunError, match="there is nothing to resume"):
         resume(whole.folder)

@@ -266,6 +266,17 @@ def test_what_was_logged_stays_when_a_run_is_resumed(tmp_path):
         RunWriter(tmp_path / "run", resume_at=30)
 
 
+def test_no_row_of_a_step_that_has_several_is_lost(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunWriter(tmp_path / "run") as writer:
+        for row in ({"step": 0}, {"step": 10, "loss": 0.6}, {"step": 10, "loss": 0.5}):
+            writer.metrics(row)
+        raise ZeroDivisionError
+    log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with RunWriter(tmp_path / "run", resume_at=10):
+        pass
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
+
+
 def test_odd_numbers_of_an_earlier_part_do_not_stop_a_run(tmp_path):
     with RunWriter(tmp_path / "run") as writer:
         writer.metrics({"step": 0, "loss": 1.0})
@@ -312,6 +323,35 @@ def test_one_damaged_run_does_not_hide_the_others(tmp_path):
     assert ["its end is missing" in words[0], "upgrade mgpp" in words[1]] == [True, True]
     with pytest.raises(RunError, match="upgrade mgpp"):
         load_runs(tmp_path / "newer")
+
+
+@pytest.mark.parametrize("file", ["run.json", "metrics.jsonl"])
+def test_half_a_character_is_damage(tmp_path, file):
+    """JSON can write it, but neither a frame nor a file can hold it."""
+    for name in ("good", "odd"):
+        with RunWriter(tmp_path / name, {"recipe": {"method": "mgpp"}}) as writer:
+            writer.metrics({"step": 0, "phase": "pruning"})
+            writer.metrics({"step": 1})
+    path = tmp_path / "odd" / file
+    path.write_text(path.read_text().replace("mgpp", "\\ud800").replace("pruning", "\\udfff"))
+    with pytest.warns(RunWarning, match="half a character"):
+        assert [run.name for run in load_runs(tmp_path)] == ["good"]
+
+
+def test_half_a_character_in_an_error_does_not_damage_the_run(tmp_path):
+    with pytest.raises(ValueError, match="no file"), RunWriter(tmp_path / "run"):
+        raise ValueError("no file \udcff.txt")
+    assert load_run(tmp_path / "run").info["error"] == "ValueError: no file ?.txt"
+
+
+def test_a_folder_in_place_of_the_log_does_not_hide_other_runs(tmp_path):
+    for name in ("good", "odd"):
+        with RunWriter(tmp_path / name):
+            pass
+    (tmp_path / "odd" / "metrics.jsonl").unlink()
+    (tmp_path / "odd" / "metrics.jsonl").mkdir()
+    with pytest.warns(RunWarning, match=r"metrics\.jsonl is not readable: Is a directory"):
+        assert [run.name for run in load_runs(tmp_path)] == ["good"]
 
 
 def test_a_run_that_is_half_deleted_can_be_replaced(tmp_path, monkeypatch):

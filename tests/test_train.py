@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from fake_training import short_training
 from safetensors.torch import load_file
 from small_models import small_gpt2
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
@@ -12,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 from mgpp import Pruner, PruningCallback, RecipeError, RunError, load_recipe, load_run, prunable_weights, train
 from mgpp.training.loop import training_arguments
 from mgpp.training.packages import MINILM, PackagedFile, PackagedFileError
+from mgpp.training.recipes import recipe_from
 from mgpp.training.tasks import reviews
 from mgpp.training.tasks.base import TaskSettings
 from mgpp.training.train import count_steps, load_task
@@ -197,6 +199,13 @@ def test_accumulated_batches_are_averaged(tiny_recipe, tmp_path):
 def test_a_constant_learning_rate_is_the_factor_one(tiny_recipe, tmp_path):
     constant = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, final_factor=1.0))
     assert training_arguments(constant, tmp_path, 30).lr_scheduler_type == "constant"
+
+
+def test_without_progress_nothing_is_shown(tmp_path, capsys):
+    recipe = recipe_from({}, **short_training(tmp_path, max_steps=10, save_every=None))
+    capsys.readouterr()  # the model that was made
+    train(recipe, tmp_path / "run", progress=False)
+    assert "%" not in capsys.readouterr().err
 
 
 def test_a_task_that_pads_needs_a_token_for_it(tiny_recipe, tmp_path):

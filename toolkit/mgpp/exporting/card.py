@@ -31,6 +31,7 @@ SPEED = (
     "which weights remain."
 )
 
+UNKNOWN = "AutoModel"  # loads a model of any class, without its head
 LOADING = """A plain export (`model.safetensors`) loads without the toolkit:
 
 ```python
@@ -40,7 +41,9 @@ model = ARCHITECTURE.from_pretrained("FOLDER")
 tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 ```
 
-A packed one (`model.packed.safetensors`) is unpacked first, `mgpp unpack FOLDER --to PLAIN-FOLDER`, or in memory:
+A packed one (`model.packed.safetensors`) is unpacked first, `mgpp unpack FOLDER --to PLAIN-FOLDER`"""
+
+IN_MEMORY = """, or in memory:
 
 ```python
 import mgpp
@@ -67,7 +70,13 @@ def _architecture(folder: Path) -> str:
     """The class of transformers that loads the model."""
     names = read_json(folder / "config.json").get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    return name if isinstance(name, str) and re.fullmatch(r"[A-Z][A-Za-z0-9]{3,60}", name) else "AutoModel"
+    return name if isinstance(name, str) and re.fullmatch(r"[A-Z][A-Za-z0-9]{3,60}", name) else UNKNOWN
+
+
+def _loading(architecture: str) -> str:
+    """How the model is loaded; a class that is not known can't be given weights."""
+    text = f"{LOADING}." if architecture == UNKNOWN else LOADING + IN_MEMORY
+    return text.replace("ARCHITECTURE", architecture)
 
 
 def card(run: Run, facts: Mapping[str, Any], architecture: str) -> str:
@@ -86,7 +95,7 @@ def card(run: Run, facts: Mapping[str, Any], architecture: str) -> str:
         SPEED,
         _sizes(facts["bytes"]),
         "## How to load it",
-        LOADING.replace("ARCHITECTURE", architecture),
+        _loading(architecture),
         "## Sparsity by matrix",
         _table(["matrix", "layer", "kind", "shape", "zeros", "sparsity"], _layers(facts["targets"])),
         "## Recipe",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mgpp.exporting.card import write_card
 from mgpp.exporting.checkpoint import copy_settings, read_tensors, weight_files, write_index
-from mgpp.exporting.folder import whole_folder, write_record
+from mgpp.exporting.folder import place_of, whole_folder, write_record
 from mgpp.exporting.hub import check_name, upload
 from mgpp.exporting.packed import ExportError, pack_tensors, packed_bytes, unpack_tensors
 from mgpp.exporting.unpacking import SUFFIX
@@ -92,8 +92,8 @@ def export(
             raise ExportError(f"{name}={value!r} must be one of {', '.join(str(each) for each in known)}")
     if push_to_hub is not None:
         check_name(push_to_hub)
-    targets = _targets(run)
-    with whole_folder(Path(to), replace=replace) as making:
+    targets, to = _targets(run), place_of(to)
+    with whole_folder(to, replace=replace) as making:
         exported = _write_weights(run, targets, making, format, dtype)
         _check_promise(run, exported.zeros, "the checkpoint")
         _check_promise(run, _zeros_of(making, targets), "the export")
@@ -102,8 +102,8 @@ def export(
         write_record(making, layout=format, dtype=dtype, **facts)
         write_card(making, run, facts)
     if push_to_hub is not None:
-        upload(Path(to), push_to_hub)
-    return Path(to)
+        upload(to, push_to_hub)
+    return to
 
 
 def _targets(run: Run) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,18 @@ FORMAT_VERSION = 1
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def place_of(to: str | Path) -> Path:
+    """The folder that a path means: where it goes up again, what it goes through need not exist.
+
+    Example:
+        >>> place_of("exports/new").as_posix()
+        'exports/new'
+        >>> place_of("exports/../new") == Path.cwd() / "new"
+        True
+    """
+    return Path(to).resolve() if ".." in Path(to).parts else Path(to)
+
+
 def check_place(to: Path, *, replace: bool = False) -> None:
     """Nothing, if an export can be written to `to`: it does not exist, is empty, or holds one that may be replaced.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mgpp.exporting.checkpoint import copy_settings, read_tensors, write_index
-from mgpp.exporting.folder import read_record, whole_folder, write_record
+from mgpp.exporting.folder import place_of, read_record, whole_folder, write_record
 from mgpp.exporting.packed import ExportError, unpack_tensors
 from mgpp.training.states import save_tensors
 
@@ -27,9 +27,9 @@ def load_packed(folder: str | Path) -> dict[str, Tensor]:
     Example:
         >>> from transformers import AutoConfig, AutoModelForSequenceClassification
         >>> config = AutoConfig.from_pretrained("packed-model")  # doctest: +SKIP
-        >>> AutoModelForSequenceClassification.from_pretrained(
-        ...     None, config=config, state_dict=load_packed("packed-model")
-        ... )  # doctest: +SKIP
+        >>> model = AutoModelForSequenceClassification.from_config(config)  # doctest: +SKIP
+        >>> model.load_state_dict(load_packed("packed-model"))  # doctest: +SKIP
+        <All keys matched successfully>
     """
     tensors: dict[str, Tensor] = {}
     for file in _packed_files(Path(folder)):
@@ -51,10 +51,10 @@ def unpack(folder: str | Path, to: str | Path, *, replace: bool = False) -> Path
     Example:
         >>> unpack("packed-model", "plain-model")  # doctest: +SKIP
     """
-    folder, size = Path(folder), 0
+    folder, to, size = Path(folder), place_of(to), 0
     names: dict[str, str] = {}
     record = read_record(folder)
-    with whole_folder(Path(to), replace=replace) as making:
+    with whole_folder(to, replace=replace) as making:
         for file in _packed_files(folder):
             tensors = unpack_tensors(read_tensors(file))
             plain = file.name.removesuffix(SUFFIX) + ".safetensors"
@@ -67,7 +67,7 @@ def unpack(folder: str | Path, to: str | Path, *, replace: bool = False) -> Path
             shutil.copyfile(folder / "README.md", making / "README.md")
         facts = {key: value for key, value in record.items() if key in ("dtype", "targets", "zeros", "bytes")}
         write_record(making, **{**facts, "layout": "plain"})
-    return Path(to)
+    return to
 
 
 def _packed_files(folder: Path) -> list[Path]:

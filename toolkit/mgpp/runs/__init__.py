@@ -14,7 +14,7 @@ This package alone knows these names. A folder can be read while it is written a
 
 from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError, RunWarning
 from mgpp.runs.locks import is_being_written, refuse_if_written
-from mgpp.runs.reader import Run, load_run, load_runs, score_in_words, summary
+from mgpp.runs.reader import Run, check_frames, load_run, load_runs, score_in_words, summary
 from mgpp.runs.writer import RunWriter, check_folder, mark_failed
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "RunWarning",
     "RunWriter",
     "check_folder",
+    "check_frames",
     "is_being_written",
     "load_run",
     "load_runs",

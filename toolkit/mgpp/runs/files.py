@@ -110,10 +110,10 @@ def plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float):
         return value
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, str | Path):
+        return str(value).encode(errors="replace").decode()  # names of files may hold half characters
     raise RunError(f"{value!r} is a {type(value).__name__}, which a run can't hold; use numbers, text, lists, mappings")
 
 
@@ -121,9 +121,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; a last line that was cut off is left out with a warning.
 
     Raises:
-        RunError: if another line is no row.
+        RunError: if another line is no row, or the file can't be read.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise RunError(f"{path} is not readable: {error.strerror or error}") from None
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -165,10 +165,22 @@ def load_runs(folder: str | Path) -> list[Run]:
 def _load_sound(folder: Path) -> Run:
     """A run whose files look complete; what they hold is read when it is asked for."""
     run = load_run(folder)
-    for frame in FRAMES:
-        check_parts(folder / f"{frame}.parquet")
+    check_frames(folder)
     _ = run.metrics
     return run
+
+
+def check_frames(folder: str | Path) -> None:
+    """Nothing, if no file of a run's frames was cut off.
+
+    Raises:
+        RunError: with the file.
+
+    Example:
+        >>> check_frames("a-folder-that-does-not-exist")
+    """
+    for frame in FRAMES:
+        check_parts(Path(folder) / f"{frame}.parquet")
 
 
 def score_in_words(metric: str, value: float, error: float | None = None) -> str:

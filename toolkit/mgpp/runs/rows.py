@@ -13,7 +13,7 @@ class RowLog:
     r"""Appends lines to metrics.jsonl. What the file holds already stays, apart from a last line that was cut off.
 
     A training that goes on from a checkpoint comes again to steps that were logged before it was stopped. Their lines
-    are the same, and are not written twice; where one differs, the new one takes its place.
+    are the same, and are not written twice; where one differs, the new one takes the place of all that the step had.
 
     Args:
         path: the file; it need not exist.
@@ -65,15 +65,16 @@ class RowLog:
 
 
 def _complete_lines(path: Path, text: bytes) -> dict[int, bytes]:
-    """The lines by their steps, without a last one that was cut off."""
+    """The lines by their steps, a step's several lines as one text, without a last one that was cut off."""
     lines: dict[int, bytes] = {}
     *complete, _cut_off = text.split(b"\n")
     for number, line in enumerate(complete, start=1):
         if not line.strip():
             continue
         try:
-            lines[int(json.loads(line)["step"])] = line + b"\n"
+            step = int(json.loads(line)["step"])
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # infinite steps, a thousand brackets
             words = line[:60].decode(errors="replace")
             raise RunError(f"{path}, line {number} is not a row of metrics: {words!r}; remove that line") from None
+        lines[step] = lines.get(step, b"") + line + b"\n"
     return lines

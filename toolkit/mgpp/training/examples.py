@@ -1,16 +1,15 @@
 """How many examples a recipe trains on, and how long they are: counted where the data are here, else as published."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 from transformers import AutoTokenizer
 
 from mgpp.training.known_models import local_folder
 from mgpp.training.made_models import MADE_MODELS, train_tokenizer
+from mgpp.training.progress import without_bars
 from mgpp.training.recipes import Recipe
 from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS, reviews_lm
@@ -77,7 +76,7 @@ def count_examples(recipe: Recipe) -> Examples:
     if tokenizer is None:
         return published_examples(recipe) if folder is None else _not_counted(recipe)
     settings = TaskSettings(recipe.max_length, **asdict(recipe.text), data=folder)
-    with _no_bars():
+    with without_bars():
         return counted_examples(TASKS[recipe.task](tokenizer, settings).splits)
 
 
@@ -98,18 +97,6 @@ def known_examples(task: str, data: str | None) -> int | None:
     if data is not None or task in WINDOWS:
         return None
     return TRAINING_REVIEWS if task == "reviews" else SIZES.get(task, {}).get("train")
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Tokenizing shows no progress."""
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def local_tokenizer(model: str) -> Any | None:

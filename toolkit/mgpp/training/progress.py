@@ -1,9 +1,11 @@
-"""The progress bar of a training."""
+"""The progress bar of a training, and none of others."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
+import datasets
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
@@ -46,3 +48,21 @@ class ProgressBar:
 
     def __exit__(self, *error: Any) -> None:
         self.bar.close()
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Tokenizing shows no progress.
+
+    Example:
+        >>> with without_bars():
+        ...     datasets.are_progress_bars_disabled()
+        True
+    """
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()

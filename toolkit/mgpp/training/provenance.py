@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from mgpp.runs import Run, RunError, RunWarning
 from mgpp.training.packages import REVIEWS
@@ -52,7 +53,9 @@ def _git(folder: Path, *words: str) -> str:
 
 def _device() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"name": gpu or _processor(), "type": "cuda" if gpu else "cpu", "threads": torch.get_num_threads()}
+    kind, several = "cuda" if gpu else "cpu", dist.is_available() and dist.is_initialized()
+    processes = dist.get_world_size() if several else 1
+    return {"name": gpu or _processor(), "type": kind, "threads": torch.get_num_threads(), "processes": processes}
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
-from mgpp.runs import Run, RunError, RunWriter, check_folder, load_run, refuse_if_written
+from mgpp.runs import Run, RunError, RunWriter, check_folder, check_frames, load_run, refuse_if_written
 from mgpp.training.checkpoints import (
     CheckpointError,
     check_processes,
@@ -32,7 +33,7 @@ from mgpp.training.loop import fit, training_arguments
 from mgpp.training.made_models import MADE_MODELS, locate, place_of
 from mgpp.training.packages import MINILM
 from mgpp.training.processes import Silence, asks_for_shards, barrier, is_main, main_first, meet
-from mgpp.training.progress import ProgressBar
+from mgpp.training.progress import ProgressBar, without_bars
 from mgpp.training.provenance import native_bf16, provenance, sources_of, weights_hash
 from mgpp.training.reach import loading
 from mgpp.training.recipes import Recipe, recipe_from
@@ -88,6 +89,7 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     run = load_run(run_dir)
     if run.info["status"] == "finished":
         raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
+    check_frames(run.folder)  # what is damaged now would be noticed at the end only
     if not run.recipe:
         raise RunError(f"{run.folder / 'run.json'} holds no recipe; there is nothing to go on with")
     return _train(recipe_from(run.recipe), run.folder, progress, stopped=run)
@@ -106,7 +108,8 @@ def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = Fals
             if stopped:
                 check_made_model(recipe.model, folder)
             source, model_hash = locate_model(recipe.model, progress and is_main())
-            task = load_task(recipe, source)
+            with nullcontext() if progress else without_bars():
+                task = load_task(recipe, source)
         hashes = sources_of(task.data_sha256, model_hash, recipe.data, stopped)
         steps = count_steps(recipe, len(task.splits["train"]))
         schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded

@@ -1,6 +1,7 @@
 """Trainings as tasks of Ray."""
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Self
 
 from mgpp.training.launchers.base import Job, LauncherError, Task, Work, WorkerLostError, optional
 from mgpp.training.recipes import Recipe
-from mgpp.training.strict import did_you_mean
+from mgpp.training.strict import did_you_mean, shown
 from mgpp.training.worker import Outcome, work
 
 RAY_RESOURCES = ("num_cpus", "num_gpus", "memory", "accelerator_type")
@@ -53,6 +54,7 @@ class RayCluster:
         for key in self._resources:
             if key not in RAY_RESOURCES:
                 raise LauncherError(f"--resources {key} is unknown{did_you_mean(key, RAY_RESOURCES)}")
+        _check_amounts(self._resources)
         cpus = max(1, int(self._resources.get("num_cpus", 1)))
         self.threads: int | None = cpus
         self._address, self._retries, self._work = address, retries, work
@@ -109,6 +111,16 @@ class RayCluster:
             job.cancel()
         if self._ours:
             self._ray.shutdown()
+
+
+def _check_amounts(resources: Mapping[str, Any]) -> None:
+    for key, value in resources.items():
+        if key == "accelerator_type":
+            if not isinstance(value, str):
+                raise LauncherError(f"--resources {key}={shown(value)} must be a name, such as A100")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            unit = " of bytes, such as 8e9" if key == "memory" else ""
+            raise LauncherError(f"--resources {key}={shown(value)} must be a number from 0{unit}")
 
 
 def _work_from(work: Work, place: str, recipe: Mapping[str, Any], folder: str) -> Outcome:
