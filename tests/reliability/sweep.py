@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,16 @@ from mgpp.training.train import train
 GRID, SEEDS = {"prior.lam": [1e-6, 1e-5, 1e-4]}, range(4)
 LAUNCHERS = {"local processes": LocalProcesses, "local Ray cluster": RayCluster}
 RETRIES = 8
+ROWS = 12  # of the 20 that a training logs
+
+
+def never() -> bool:
+    """Of a worker that lives on."""
+    return False
 
 
 class Killer(threading.Thread):
-    """Kills workers of the sweep in a folder some random time after they have taken up a run."""
+    """Kills workers of a sweep: some time after they have taken up a run, or once they have logged some rows."""
 
     def __init__(self, folder: Path, kills: int, seconds: float):
         super().__init__(daemon=True)
@@ -43,15 +50,27 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         """Look for attempts that are new, and decide for each whether and when it ends."""
-        due: dict[tuple[str, int], float] = {}
+        due: dict[tuple[str, int], Callable[[], bool]] = {}
         while not self.over.wait(0.01):
             for name, pid in self.attempts() - due.keys():
-                doomed = random.random() < 0.6
-                due[name, pid] = time.monotonic() + random.uniform(0, self.seconds) if doomed else float("inf")
-            for (name, pid), moment in due.items():
-                if self.left and time.monotonic() > moment:
-                    due[name, pid] = float("inf")
+                due[name, pid] = self.moment(name) if random.random() < 0.6 else never
+            for (name, pid), has_come in due.items():
+                if self.left and has_come():
+                    due[name, pid] = never
                     self.kill(name, pid)
+
+    def moment(self, name: str) -> Callable[[], bool]:
+        """Says whether a moment has come: of the clock, which may fall before the training, or of the log."""
+        if random.random() < 0.5:
+            end = time.monotonic() + random.uniform(0, self.seconds)
+            return lambda: time.monotonic() > end
+        rows = self.rows(name) + random.randint(1, ROWS)
+        return lambda: self.rows(name) >= rows
+
+    def rows(self, name: str) -> int:
+        """How many rows of metrics a run has logged."""
+        file = self.folder / name / "metrics.jsonl"
+        return file.read_bytes().count(b"\n") if file.exists() else 0
 
     def attempts(self) -> set[tuple[str, int]]:
         """Run and process of every attempt so far."""
@@ -110,7 +129,7 @@ def main() -> None:
     """Train undisturbed, sweep with kills, compare, and write what was seen."""
     parser = parser_of(__file__, __doc__)
     parser.add_argument("--kills", type=int, default=10, help="in each sweep")
-    parser.add_argument("--seconds", type=float, default=4.0, help="in which a worker may be killed")
+    parser.add_argument("--seconds", type=float, default=4.0, help="in which a worker may be killed by the clock")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--launchers", nargs="+", default=list(LAUNCHERS), choices=LAUNCHERS)
     options = parser.parse_args()
@@ -119,7 +138,8 @@ def main() -> None:
         rows = measure(Path(scratch), options)
     what = (
         f"Sweeps of {len(GRID['prior.lam'])} settings x {len(SEEDS)} seeds of a small training, two at a time, "
-        "whose workers are killed with SIGKILL at random moments and begun anew by the sweep, or by Ray; each run "
+        "whose workers are killed with SIGKILL at random moments, of the clock or of their logs, and begun anew by the "
+        "sweep, or by Ray; each run "
         "is compared with a training that nobody disturbed: weights bit for bit, metrics.jsonl byte for byte, and "
         "in everything also frames, run.json but for times, and the names of all files."
     )
