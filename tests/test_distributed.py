@@ -27,8 +27,9 @@ from mgpp.training.trainer import PruningTrainer
 
 STEPS = 9  # of 6 an epoch, the last of which has 5 rows in place of 8
 # Adam moves scores that one step alone has moved by the same, whatever their gradients: they are equal but for
-# rounding, which differs with the number of processes, and may change places. Of 27,072 targets 10 were seen to.
-SWAPS = {"l0": 60}
+# rounding, which differs with the number of processes, and may change places. Of 27,072 targets 10 were seen to, of
+# most runs none.
+SWAPS = {"l0": 20}
 FSDP2 = {"trainer": {"fsdp": True, "fsdp_config": {"fsdp_version": 2}}}
 
 
@@ -104,17 +105,19 @@ def weights_of(folder):
 
 
 def assert_same_run(run, expected, swaps=0):
-    """The weights' zeros and the log are the same, what is computed in floats up to rounding; but for a few `swaps`."""
-    rtol, atol = (1e-2, 2e-3) if swaps else (1e-4, 1e-6)
+    """The weights' zeros and the log are the same, what is computed in floats up to rounding.
+
+    At most `swaps` zeros may lie elsewhere; only if some do, what follows from them is compared less closely.
+    """
     ours, theirs = weights_of(run.folder), weights_of(expected.folder)
     assert ours.keys() == theirs.keys()
-    swapped = 0
-    for name, weight in theirs.items():
-        if weight.ndim == 2:  # of a key's bias the gradient is 0 but for rounding, which Adam blows up
-            kept = (ours[name] != 0) & (weight != 0)
-            swapped += int((kept != ((ours[name] != 0) | (weight != 0))).sum())
-            torch.testing.assert_close(ours[name][kept], weight[kept], rtol=rtol, atol=max(atol, 1e-5), msg=name)
+    matrices = [name for name, weight in theirs.items() if weight.ndim == 2]  # Adam blows up some biases' rounding
+    swapped = sum(int(((ours[name] == 0) != (theirs[name] == 0)).sum()) for name in matrices)
     assert swapped <= swaps
+    rtol, atol = (1e-2, 2e-3) if swapped else (1e-4, 1e-6)
+    for name in matrices:
+        kept = (ours[name] != 0) & (theirs[name] != 0)
+        torch.testing.assert_close(ours[name][kept], theirs[name][kept], rtol=rtol, atol=max(atol, 1e-5), msg=name)
     for frame in ("metrics", "layers"):
         got, wanted = getattr(run, frame), getattr(expected, frame)
         assert got.columns.tolist() == wanted.columns.tolist()
@@ -126,10 +129,10 @@ def assert_same_run(run, expected, swaps=0):
                     wanted[column].to_numpy(), rel=rtol, abs=atol, nan_ok=True
                 ), column
     assert run.weights.groupby("step")["count"].sum().equals(expected.weights.groupby("step")["count"].sum())
-    if not swaps:
+    if not swapped:  # one of the weights that are followed may be among them
         values = expected.trajectories["value"].to_numpy()
         assert run.trajectories["value"].to_numpy() == pytest.approx(values, abs=1e-5)
-    assert run.final == pytest.approx(expected.final, rel=1e-2 if swaps else 1e-3)
+    assert run.final == pytest.approx(expected.final, rel=1e-2 if swapped else 1e-3)
     assert run.info["examples"] == expected.info["examples"]
 
 
