@@ -210,7 +210,7 @@ def test_without_progress_nothing_is_shown(tmp_path, capsys):
 
 def test_a_task_that_pads_needs_a_token_for_it(tiny_recipe, tmp_path):
     model = str(small_gpt2(tmp_path / "gpt2"))  # has none, as the published model
-    with pytest.raises(RecipeError, match="task='reviews' pads its texts .* no token for that; give it a pad_token"):
+    with pytest.raises(RecipeError, match="the task pads its texts .* has no token for that; give it a pad_token"):
         train(replace(tiny_recipe, model=model), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

@@ -52,8 +52,8 @@ def fault_of_info(info: Mapping[str, Any]) -> str | None:
     """
     if _is_deeper(info, DEEPEST):
         return f"it is nested more than {DEEPEST} deep"
-    if half := _half_of_a_pair(info):
-        return f"{_short(half)} holds half a character, which no text may"
+    if fault := _fault_of_texts(info):
+        return fault
     for path, kind in INFO.items():
         for key, value in _at(info, path.split(".")):
             if not _is(value, kind):
@@ -74,8 +74,8 @@ def fault_of_row(row: Any, numbers: Iterable[str]) -> str | None:
     """
     if not isinstance(row, Mapping) or "step" not in row:
         return "it has no step"
-    if half := _half_of_a_pair(row):
-        return f"{_short(half)} holds half a character, which no text may"
+    if fault := _fault_of_texts(row):
+        return fault
     if not _is(row["step"], WHOLE) or row["step"] < 0:
         return f"step={_short(row['step'])} must be a whole number from 0"
     for key in numbers:
@@ -115,8 +115,8 @@ def _is_deeper(value: Any, limit: int) -> bool:
     return bool(level)
 
 
-def _half_of_a_pair(data: Any) -> str | None:
-    """A text in nested data that holds one half of a surrogate pair: JSON can write it, but no file can hold it."""
+def _fault_of_texts(data: Any) -> str | None:
+    """Whether a text in nested data holds half of a surrogate pair: JSON can write it, but no file can hold it."""
     waiting = [data]
     while waiting:
         each = waiting.pop()
@@ -125,7 +125,7 @@ def _half_of_a_pair(data: Any) -> str | None:
         elif isinstance(each, list):
             waiting += each
         elif isinstance(each, str) and not each.isascii() and any("\ud800" <= letter <= "\udfff" for letter in each):
-            return each
+            return f"{_short(each)} holds half a character, which no text may"
     return None
 
 

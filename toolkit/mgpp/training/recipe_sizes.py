@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from mgpp.training.strict import RecipeError
 
-MOST_THREADS = 4096  # torch starts as many as it is told, though nothing has so many cores
-
 if TYPE_CHECKING:
     from mgpp.training.recipes import Recipe
+
+MOST_THREADS = 4096  # torch starts as many as it is told, though nothing has so many cores
 
 
 def check_sizes(recipe: "Recipe") -> None:

@@ -42,8 +42,6 @@ from mgpp.training.strict import RecipeError, did_you_mean
 from mgpp.training.tasks import TASKS
 from mgpp.training.tasks.base import Task, TaskSettings
 
-UNPADDED = ("clm", "mlm", "reviews-lm")  # tasks whose inputs are all of one length
-
 
 def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, progress: bool = True) -> Run:
     """Fine-tune and prune a model, and log the run.
@@ -233,11 +231,6 @@ def load_task(recipe: Recipe, source: str) -> Task:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         if len(tokenizer) <= (special := len(tokenizer.all_special_ids)):  # made up where the folder has no files of it
             raise ValueError(f"its tokenizer knows its {special} special tokens only; add its files, as tokenizer.json")
-    if tokenizer.pad_token is None and recipe.task not in UNPADDED:
-        raise RecipeError(
-            f"task={recipe.task!r} pads its texts to one length, and the tokenizer of model={recipe.model!r} has no "
-            "token for that; give it a pad_token, or take another model"
-        )
     data = None if recipe.data is None else Path(recipe.data)
     return TASKS[recipe.task](tokenizer, TaskSettings(recipe.max_length, data=data, **asdict(recipe.text)))
 

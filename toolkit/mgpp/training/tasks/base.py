@@ -45,6 +45,19 @@ def check_length(field: str, length: int, tokenizer: Any) -> None:
         raise RecipeError(f"{field}={length} exceeds the {tokenizer.model_max_length} tokens of the model; lower it")
 
 
+def check_padding(tokenizer: Any) -> None:
+    """Refuse a tokenizer that can't bring the texts of a batch to one length, as GPT-2's.
+
+    Raises:
+        RecipeError: if it has no token for that.
+    """
+    if tokenizer.pad_token is None:
+        raise RecipeError(
+            f"the task pads its texts to one length, and the tokenizer of model={tokenizer.name_or_path!r} has no "
+            "token for that; give it a pad_token, or take another model"
+        )
+
+
 class Task(Protocol):
     """A data set ready to train and evaluate on."""
 

