@@ -159,4 +159,6 @@ def test_the_columns_on_the_page_are_those_that_the_task_asks_for(task, columns,
     for split in splits:
         pd.DataFrame({"something": ["else"]}).to_csv(tmp_path / f"{split}.csv", index=False)
     with pytest.raises(DataError, match=re.escape(f"the task needs {', '.join(columns)}")):
-        TASKS[task](SimpleNamespace(model_max_length=512), TaskSettings(max_length=64, data=tmp_path))
+        TASKS[task](
+            SimpleNamespace(pad_token="[PAD]", model_max_length=512), TaskSettings(max_length=64, data=tmp_path)
+        )

@@ -38,7 +38,7 @@ def test_every_name_leads_to_a_function(name):
 @pytest.mark.parametrize("name", SIZES)
 def test_what_has_a_published_size_comes_from_the_hub(name):
     with pytest.raises(ValueError, match=r"can't be loaded from the hub \(.*\); connect, or .*--data DIR"):
-        TASKS[name](SimpleNamespace(model_max_length=512), TaskSettings())
+        TASKS[name](SimpleNamespace(pad_token="[PAD]", model_max_length=512), TaskSettings())
 
 
 def test_training_examples_are_windows_where_questions_are_asked():
