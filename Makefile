@@ -110,11 +110,11 @@ workshop: env
 
 # the result tables of README.md and data/README.md, written between their markers
 tables: env
-	@$(BIN)/python -m mgpp.analysis.tables
+	@$(BIN)/python -m tools.tables
 
 # the simulation of consistency where runs of it are missing, some forty minutes
 consistency: env
-	@$(BIN)/python -m mgpp.training.consistency --out data/consistency
+	@$(BIN)/python -m studies.consistency.simulation --out data/consistency
 
 # what docs/reliability.md says, tried again; disks are filled for real where root can mount small ones
 RELIABILITY := kills faults distributed sweep trust export

@@ -15,11 +15,11 @@ import torch
 from hypothesis import settings
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+from mgpp.lab.models.packages import MINILM
+from mgpp.lab.recipes.recipe import Recipe, load_recipe
+from mgpp.lab.tasks import reviews
+from mgpp.lab.training.train import train
 from mgpp.runs import load_run
-from mgpp.training.packages import MINILM
-from mgpp.training.recipes import Recipe, load_recipe
-from mgpp.training.tasks import reviews
-from mgpp.training.train import train
 
 collect_ignore = ["benchmarks", "reliability"]  # run by `make bench` and `make reliability`, and in small by tests
 

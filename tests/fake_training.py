@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from mgpp import LocalProcesses, RunWriter
-from mgpp.runs.sweeps import count_attempts
-from mgpp.training.worker import work
+from mgpp.lab.sweeps.record import count_attempts
+from mgpp.lab.sweeps.worker import work
 
 
 def short_training(folder, **more):

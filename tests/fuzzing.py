@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from pruned_runs import pruned_run
 
 import mgpp
-from mgpp.exporting.packed import PARTS, ExportError, pack_tensors, unpack_tensors
+from mgpp.lab.export.packed import PARTS, ExportError, pack_tensors, unpack_tensors
+from mgpp.lab.recipes.recipe import load_recipe, parse_override, recipe_from, recipe_names
+from mgpp.lab.recipes.strict import RecipeError, dotted_keys
 from mgpp.runs import METRICS_COLUMNS, RunError, RunWriter, load_run, load_runs, summary
-from mgpp.training.recipes import load_recipe, parse_override, recipe_from, recipe_names
-from mgpp.training.strict import RecipeError, dotted_keys
 
 
 def says(error, *words):

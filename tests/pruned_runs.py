@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from mgpp.lab.recipes.recipe import load_recipe
+from mgpp.lab.training.provenance import provenance
 from mgpp.pruning.targets import prunable_weights, target_table
 from mgpp.runs import RunWriter
-from mgpp.training.provenance import provenance
-from mgpp.training.recipes import load_recipe
 
 
 @torch.no_grad()

@@ -10,10 +10,10 @@ from browser import find_chromium
 from click.testing import CliRunner
 
 from mgpp import MixtureGaussianPrior
-from mgpp.analysis.tables import benchmark_markdown, training_lines
 from mgpp.pruning.masks import pack, prune_, unpack
 from mgpp.pruning.observer import _signed_counts
 from mgpp.pruning.threshold import find_cut
+from tools.tables import benchmark_markdown, training_lines
 
 FOLDER = Path(__file__).parent / "benchmarks"
 

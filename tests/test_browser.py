@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mgpp import MixtureGaussianPrior, Snapshots, load_runs, pretrained_weights, save_explorer
-from mgpp.analysis.explorer.content import PRETRAINED, asset
+from mgpp.lab.explorer.content import PRETRAINED, asset
 
 ROOT = Path(__file__).parents[1]
 SCREENSHOTS = Path(os.environ.get("MGPP_SCREENSHOTS", ROOT / "tests" / "screenshots"))

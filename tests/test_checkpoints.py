@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgpp.training import checkpoints as module
-from mgpp.training.checkpoints import (
+from mgpp.lab.training import checkpoints as module
+from mgpp.lab.training.checkpoints import (
     CheckpointError,
     check,
     check_processes,
@@ -27,8 +27,8 @@ from mgpp.training.checkpoints import (
     whole_folder,
     write_manifest,
 )
-from mgpp.training.randomness import random_state, set_random_state, undisturbed
-from mgpp.training.states import load_state, save_state, save_tensors
+from mgpp.lab.training.randomness import random_state, set_random_state, undisturbed
+from mgpp.lab.training.states import load_state, save_state, save_tensors
 
 NEEDED = ("config.json", "model.safetensors", "pruner.safetensors", "rank-0.json", "rank-0.safetensors")
 NEEDED += ("trainer_state.json", "training.json", "training.safetensors")

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mgpp import checks
-from mgpp.checks import NotYet, feedback
+from mgpp.workshop import checks
+from mgpp.workshop.checks import NotYet, feedback
 
 WORKSHOP = Path(__file__).parents[1] / "notebooks" / "workshop"
 NAMES = [check.__name__ for session in checks.SESSIONS.values() for check in session]
@@ -417,5 +417,5 @@ def test_an_answer_may_be_of_any_kind_of_numbers(capsys):
 
 
 def test_checkers_load_no_torch_before_they_need_it():
-    code = "import sys; from mgpp import checks; assert 'torch' not in sys.modules"
+    code = "import sys; from mgpp.workshop import checks; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

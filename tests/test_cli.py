@@ -5,10 +5,10 @@ import pytest
 from click.testing import CliRunner
 from fake_training import as_words, short_training
 
-from mgpp.analysis import figures
-from mgpp.cli import main
-from mgpp.cli.many import _numbers
-from mgpp.pruning.methods import METHODS
+from mgpp.lab.cli import main
+from mgpp.lab.cli.many import _numbers
+from mgpp.methods.registry import METHODS
+from mgpp.plots import figures
 from mgpp.runs import RunWriter, load_run, mark_failed
 
 pytestmark = pytest.mark.usefixtures("few_reviews")
@@ -61,12 +61,12 @@ def test_explore_takes_the_runs_that_match(tiny_runs_folder, tmp_path):
 
 
 def test_check_says_what_is_missing(monkeypatch):
-    monkeypatch.setattr("mgpp.environment.MEMORY_NEEDED", 0)  # what is free depends on what else runs here
-    monkeypatch.setattr("mgpp.environment.DISK_NEEDED", 0)
+    monkeypatch.setattr("mgpp.lab.environment.MEMORY_NEEDED", 0)  # what is free depends on what else runs here
+    monkeypatch.setattr("mgpp.lab.environment.DISK_NEEDED", 0)
     done = call("check")
     assert done.exit_code == 0, done.output
     assert "Everything is in place" in done.output
-    monkeypatch.setattr("mgpp.environment.MEMORY_NEEDED", 1e18)
+    monkeypatch.setattr("mgpp.lab.environment.MEMORY_NEEDED", 1e18)
     done = call("check")
     assert done.exit_code == 1
     assert "free memory" in done.output.splitlines()[-1]
@@ -104,7 +104,7 @@ def test_an_empty_folder_of_runs(tmp_path):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys\nfrom click.testing import CliRunner\nfrom mgpp.cli import main\n"
+        "import sys\nfrom click.testing import CliRunner\nfrom mgpp.lab.cli import main\n"
         "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"
         "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -149,8 +149,8 @@ def test_a_comparison_of_several_recipes_names_the_metric_of_each(tmp_path, monk
         info = {"recipe": recipe, "metric": {"name": metric, "higher_is_better": metric == "accuracy"}}
         with RunWriter(tmp_path / f"{name}-dense", info) as writer:
             writer.update(final={metric: 0.5})
-    monkeypatch.setattr("mgpp.training.compare.compare", lambda *args, **kwargs: None)
-    monkeypatch.setattr("mgpp.training.sweep.not_finished", lambda *args: [])
+    monkeypatch.setattr("mgpp.lab.sweeps.compare.compare", lambda *args, **kwargs: None)
+    monkeypatch.setattr("mgpp.lab.sweeps.sweep.not_finished", lambda *args: [])
     done = call("compare", "reviews-quick", f"--out={tmp_path}", "--data=x")
     assert done.exit_code == 0, done.output
     assert "accuracy 50.0%" in done.output

@@ -3,10 +3,10 @@ from click.testing import CliRunner
 from fake_training import FakeTraining
 
 from mgpp import RecipeError, RunError, load_run, load_runs
-from mgpp.cli import main
-from mgpp.training.compare import compare
-from mgpp.training.launchers import LauncherError
-from mgpp.training.sweep import SweepError
+from mgpp.lab.cli import main
+from mgpp.lab.sweeps.compare import compare
+from mgpp.lab.sweeps.launchers import LauncherError
+from mgpp.lab.sweeps.sweep import SweepError
 
 
 @pytest.fixture
@@ -67,8 +67,10 @@ def test_a_failure_stops_nothing_and_is_trained_again(options):
 
 def test_the_command_fails_for_the_runs_that_were_asked_for_alone(options, monkeypatch):
     fake = FakeTraining("l2")
-    monkeypatch.setattr("mgpp.training.launchers.make_launcher", lambda *_, **__: fake.launcher())
-    monkeypatch.setattr("mgpp.analysis.report.write_comparison", lambda *_, **__: [])  # it needs more than fake logs
+    monkeypatch.setattr("mgpp.lab.sweeps.launchers.make_launcher", lambda *_, **__: fake.launcher())
+    monkeypatch.setattr(
+        "mgpp.lab.comparison.report.write_comparison", lambda *_, **__: []
+    )  # it needs more than fake logs
     words = ["compare", "reviews", f"--out={options['out']}", "--methods"]
     done = CliRunner().invoke(main, [*words, "mgpp,l2,gmp"])
     assert done.exit_code == 1
@@ -78,7 +80,7 @@ def test_the_command_fails_for_the_runs_that_were_asked_for_alone(options, monke
     )
     done = CliRunner().invoke(main, [*words, "mgpp,gmp"])
     assert done.exit_code == 0, done.output
-    monkeypatch.setattr("mgpp.training.compare.train_cells", lambda *_, **__: None)  # as if all workers had vanished
+    monkeypatch.setattr("mgpp.lab.sweeps.compare.train_cells", lambda *_, **__: None)  # as if all workers had vanished
     done = CliRunner().invoke(main, [*words, "mgpp,gmp", "--seeds=0-1"])
     assert done.exit_code == 1
     assert "2 runs are not finished" in done.stderr

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgpp.analysis.comparison import (
+from mgpp.lab.comparison.frame import (
     COLUMNS,
     comparison_frame,
     comparison_summary,
@@ -14,8 +14,8 @@ from mgpp.analysis.comparison import (
     scored,
     unit,
 )
-from mgpp.analysis.comparison_table import results_markdown
-from mgpp.analysis.intervals import bootstrap_interval, t_interval
+from mgpp.lab.comparison.intervals import bootstrap_interval, t_interval
+from mgpp.lab.comparison.table import results_markdown
 from mgpp.runs import Run
 
 

@@ -4,9 +4,9 @@ import pytest
 from matplotlib.collections import PolyCollection
 from test_comparison import fake
 
-from mgpp.analysis import style
-from mgpp.analysis.comparison import comparison_frame
-from mgpp.analysis.comparison_plots import plot_score, plot_survivors, survivors
+from mgpp.lab.comparison.frame import comparison_frame
+from mgpp.lab.comparison.plots import plot_score, plot_survivors, survivors
+from mgpp.plots import style
 
 
 def graded(*runs):

@@ -1,6 +1,6 @@
 from test_comparison import fake
 
-from mgpp.analysis.comparison_table import results_markdown
+from mgpp.lab.comparison.table import results_markdown
 
 
 def rows(text):

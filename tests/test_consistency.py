@@ -13,9 +13,9 @@ from torch import nn
 
 from mgpp.prior.penalties import L2
 from mgpp.runs import RunError, load_run, load_runs
-from mgpp.training import consistency
-from mgpp.training.consistency import SEEDS, TRIALS, Variances, main, replicate, simulate, tune
-from mgpp.training.consistency_problems import POSITIONS, PROBLEMS, REGRESSION, TEACHER
+from studies.consistency import simulation as consistency
+from studies.consistency.problems import POSITIONS, PROBLEMS, REGRESSION, TEACHER
+from studies.consistency.simulation import SEEDS, TRIALS, Variances, main, replicate, simulate, tune
 
 DATA = Path(__file__).parents[1] / "data" / "consistency"
 SMALL = replace(TEACHER, inputs=20, sizes=(40,), kept=(8, 16), steps=20, batch=16)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mgpp.analysis import style
-from mgpp.analysis.consistency_plots import (
+from mgpp.plots import style
+from mgpp.plots.consistency import (
     choose_kept,
     consistency_table,
     figure_consistency,

@@ -9,8 +9,8 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from mgpp.training.cost import Shape, activation_bytes, matmul_rate, shape_of, state_bytes, training_flops
-from mgpp.training.known_models import empty_model
+from mgpp.lab.cost import Shape, activation_bytes, matmul_rate, shape_of, state_bytes, training_flops
+from mgpp.lab.models.known_models import empty_model
 
 BATCH, SOURCE, TARGET = 2, 96, 32
 TASKS = {

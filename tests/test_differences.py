@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from mgpp import load_recipe, load_run
-from mgpp.training.compare import grid
-from mgpp.training.differences import differences
+from mgpp.lab.recipes.differences import differences
+from mgpp.lab.sweeps.compare import grid
 
 
 def test_what_counts_as_the_same_training():

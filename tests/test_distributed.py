@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 from small_models import small_bert, small_gpt2
 from together import together
 
+from mgpp.lab.recipes.recipe import recipe_from
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.training import loop
+from mgpp.lab.training.checkpoints import check, check_processes, checkpoints, step_of
+from mgpp.lab.training.parallel import Rows, count_items
+from mgpp.lab.training.processes import check_launch
+from mgpp.lab.training.sharding import layers_of
+from mgpp.lab.training.train import resume, train
+from mgpp.lab.training.trainer import PruningTrainer
 from mgpp.runs import load_run
-from mgpp.training import loop
-from mgpp.training.checkpoints import check, check_processes, checkpoints, step_of
-from mgpp.training.parallel import Rows, count_items
-from mgpp.training.processes import check_launch
-from mgpp.training.recipes import recipe_from
-from mgpp.training.sharding import layers_of
-from mgpp.training.strict import RecipeError
-from mgpp.training.train import resume, train
-from mgpp.training.trainer import PruningTrainer
 
 STEPS = 9  # of 6 an epoch, the last of which has 5 rows in place of 8
 # Adam moves scores that one step alone has moved by the same, whatever their gradients: they are equal but for

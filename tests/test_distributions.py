@@ -4,8 +4,8 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from mgpp import RunWriter, load_run, load_runs
-from mgpp.analysis import distributions, style
-from mgpp.analysis.movies import shared_steps
+from mgpp.plots import distributions, style
+from mgpp.plots.movies import shared_steps
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import torch
 from no_network import no_network  # noqa: F401
 
 from mgpp import RecipeError, load_recipe, load_run
-from mgpp.pruning.methods import METHODS
-from mgpp.training import dry_run as module
-from mgpp.training.dry_run import dry_run
-from mgpp.training.plan import plan_of
-from mgpp.training.recipes import recipe_names
-from mgpp.training.train import train
+from mgpp.lab import dry_run as module
+from mgpp.lab.dry_run import dry_run
+from mgpp.lab.plan import plan_of
+from mgpp.lab.recipes.recipe import recipe_names
+from mgpp.lab.training.train import train
+from mgpp.methods.registry import METHODS
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from mgpp import environment
-from mgpp.environment import COLUMNS, check_environment, summarize
-from mgpp.training.packages import PackagedFile
-from mgpp.training.provenance import native_bf16
+from mgpp.lab.environment import COLUMNS, check_environment, summarize
+from mgpp.lab.models.packages import PackagedFile
+from mgpp.lab.training.provenance import native_bf16
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_too_little_memory_and_disk(monkeypatch):
 def test_the_processors_flags_are_read_as_torch_reads_them(monkeypatch, tmp_path):
     assert environment.has_bf16() == native_bf16()  # asked of torch: it is loaded here
     found = subprocess.run(
-        [sys.executable, "-c", "from mgpp.environment import has_bf16; print(has_bf16())"],
+        [sys.executable, "-c", "from mgpp.lab.environment import has_bf16; print(has_bf16())"],
         capture_output=True,
         text=True,
         check=True,
@@ -115,7 +115,7 @@ def test_the_processors_flags_are_read_as_torch_reads_them(monkeypatch, tmp_path
 
 def test_the_check_loads_nothing_heavy():
     code = (
-        "import sys; from mgpp.environment import package_rows, file_row, FILES; list(package_rows())\n"
+        "import sys; from mgpp.lab.environment import package_rows, file_row, FILES; list(package_rows())\n"
         "[file_row(name, file) for name, file in FILES.items()]\n"
         "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)"
     )

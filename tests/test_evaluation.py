@@ -9,10 +9,10 @@ from small_models import small_bart, small_bert
 from together import together
 from transformers import AutoTokenizer
 
-from mgpp.pruning.peers import Peers
-from mgpp.training.tasks import TASKS, evaluation, summarization
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.evaluation import exchange, in_turns
+from mgpp.lab.tasks import TASKS, evaluation, summarization
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.evaluation import exchange, in_turns
+from mgpp.pruning.sharded.peers import Peers
 
 TEXTS = [f"a {'very ' * (i % 5)}quick fox number {i} likes the lazy dog" for i in range(7)]
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from mgpp.pruning.events import remove_lowest_
 from mgpp.pruning.masks import unpack
-from mgpp.pruning.peers import Peers, PeersError
-from mgpp.pruning.shards import Shards
+from mgpp.pruning.sharded.peers import Peers, PeersError
+from mgpp.pruning.sharded.shards import Shards
 
 TIED = st.lists(st.sampled_from([-2.0, -1.0, 0.5, 1.0, 2.0, 3.0]), min_size=1, max_size=20)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mgpp.analysis.evidence import evidence_markdown
+from tools.evidence import evidence_markdown
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "data" / "reliability").glob("*.json"))

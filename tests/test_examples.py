@@ -6,9 +6,9 @@ from no_network import no_network  # noqa: F401
 from small_models import small_bert, small_gpt2
 
 from mgpp import RecipeError, load_recipe
-from mgpp.training.examples import RUNNING_TEXT, count_examples, known_examples
-from mgpp.training.tasks import reviews
-from mgpp.training.tasks.sources import DataError
+from mgpp.lab.examples import RUNNING_TEXT, count_examples, known_examples
+from mgpp.lab.tasks import reviews
+from mgpp.lab.tasks.sources import DataError
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mgpp import MixtureGaussianPrior, Snapshots, explore, save_explorer
-from mgpp.analysis import style
-from mgpp.analysis.explorer.content import PRESETS, PRETRAINED, START, Content, asset, script
+from mgpp.lab.explorer.content import PRESETS, PRETRAINED, START, Content, asset, script
+from mgpp.plots import style
 
 NAME = "encoder.layer.0.output.dense.weight"
 OTHER = "encoder.layer.1.attention.self.query.weight"

@@ -25,13 +25,13 @@ from small_models import small_gpt2, small_tokenizer
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification, GPT2LMHeadModel
 
 import mgpp
-from mgpp.cli import main
-from mgpp.exporting import hub
-from mgpp.exporting.card import code, fenced
-from mgpp.exporting.export import train_again
-from mgpp.exporting.packed import ExportError
+from mgpp.lab.cli import main
+from mgpp.lab.export import hub
+from mgpp.lab.export.card import code, fenced
+from mgpp.lab.export.export import train_again
+from mgpp.lab.export.packed import ExportError
+from mgpp.lab.recipes.recipe import parse_override
 from mgpp.runs import load_run
-from mgpp.training.recipes import parse_override
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from mgpp import RunError
-from mgpp.runs.faults import StorageError, check_writable, writing
-from mgpp.training.faults import (
+from mgpp.lab.training.faults import (
     DivergedError,
     OutOfMemoryError,
     Terminated,
@@ -24,6 +23,7 @@ from mgpp.training.faults import (
     ending_politely,
     in_words,
 )
+from mgpp.runs.faults import StorageError, check_writable, writing
 
 SCRIPT = Path(__file__).parent / "reliability" / "faults.py"
 RESUMED = "resumed to the same weights and log"

@@ -6,8 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from mgpp import figure_1, figure_2, figure_a1, load_runs, save_figure
-from mgpp.analysis import style
-from mgpp.analysis.figures import (
+from mgpp.lab.cli import main
+from mgpp.plots import style
+from mgpp.plots.figures import (
     FAMILIES,
     PAPER_PRIOR,
     comparable,
@@ -15,8 +16,7 @@ from mgpp.analysis.figures import (
     figure_survivors,
     render_all,
 )
-from mgpp.analysis.movies import STEM
-from mgpp.cli import main
+from mgpp.plots.movies import STEM
 
 ROOT = Path(__file__).parents[1]
 

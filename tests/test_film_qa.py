@@ -5,10 +5,10 @@ import torch
 from small_models import small_bert
 from transformers import AutoTokenizer
 
-from mgpp.training.packages import MINILM
-from mgpp.training.tasks import TASKS, film_qa, reviews
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.sources import DataError
+from mgpp.lab.models.packages import MINILM
+from mgpp.lab.tasks import TASKS, film_qa, reviews
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.sources import DataError
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mgpp import CubicSparsity, Pruner
-from mgpp.pruning.gates import HardConcrete, Movement
+from mgpp.methods.gates import HardConcrete, Movement
 from mgpp.pruning.importance import Sensitivity
 
 

@@ -7,12 +7,12 @@ import torch
 from small_models import small_bert, small_deberta
 from transformers import AutoTokenizer
 
-from mgpp.training.strict import RecipeError
-from mgpp.training.tasks import TASKS, glue
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.glue import GLUE
-from mgpp.training.tasks.sizes import SIZES
-from mgpp.training.tasks.sources import DataError
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.tasks import TASKS, glue
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.glue import GLUE
+from mgpp.lab.tasks.sizes import SIZES
+from mgpp.lab.tasks.sources import DataError
 
 TEXTS = ["A man plays.", "The quick fox, jumping over dogs, likes Paris.", "dull", 'She said "no", then left.']
 METRICS = {

@@ -10,21 +10,22 @@ import pytest
 import mgpp
 
 PACKAGE = Path(mgpp.__file__).parent
-MAY_IMPORT = {
+CORE = {
     "prior": set(),
-    "runs": set(),
+    "runs": {"architectures"},
     "architectures": set(),
-    "pruning": {"prior", "architectures"},
-    "training": {"prior", "pruning", "runs", "architectures"},
-    "analysis": {"prior", "runs", "architectures"},
-    "checks": {"prior", "pruning", "runs"},
-    "exporting": {"runs", "training"},
-    "environment": {"training"},
-    "__main__": {"cli"},
-    "cli": {"prior", "pruning", "training", "analysis", "runs", "exporting", "environment"},
+    "pruning": {"prior", "runs", "architectures"},
+    "methods": {"prior", "pruning", "architectures"},
+    "plots": {"prior", "runs", "methods", "architectures"},
 }
+AROUND = {
+    "lab": set(CORE),
+    "workshop": {*CORE, "lab"},
+    "__main__": {"lab"},
+}
+MAY_IMPORT = CORE | AROUND
 # torch and everything heavy stay out of these
-LIGHT = {part: {"torch", "transformers"} for part in ("prior", "runs", "architectures", "analysis")}
+LIGHT = {part: {"torch", "transformers"} for part in ("prior", "runs", "architectures", "plots")}
 
 
 def part_of(path):

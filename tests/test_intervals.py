@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mgpp.analysis.intervals import bootstrap_interval, standard_error, t_interval, t_quantile
+from mgpp.lab.comparison.intervals import bootstrap_interval, standard_error, t_interval, t_quantile
 
 THREE = np.array([-0.0090, -0.0125, -0.0035])
 

@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from mgpp import RecipeError, prunable_weights
-from mgpp.training.known_models import KNOWN_MODELS, empty_model, local_folder, model_config
+from mgpp.lab.models.known_models import KNOWN_MODELS, empty_model, local_folder, model_config
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

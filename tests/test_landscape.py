@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from mgpp import L1, L2, MixtureGaussianPrior
-from mgpp.analysis import axes, landscape, plots, style
+from mgpp.plots import axes, landscape, style
+from mgpp.plots import runs as plots
 
 PRIOR = MixtureGaussianPrior(1e-6, 1e-7, 0.1)
 

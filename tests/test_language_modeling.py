@@ -9,12 +9,12 @@ from small_models import TEXTS, small_bart, small_bert, small_deberta, small_gpt
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 
 from mgpp.architectures import kind_of
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.tasks import TASKS, language_modeling
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.language_modeling import blocks, hold_out, perplexity
+from mgpp.lab.tasks.sources import DataError, Splits
 from mgpp.pruning.targets import prunable_weights
-from mgpp.training.strict import RecipeError
-from mgpp.training.tasks import TASKS, language_modeling
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.language_modeling import blocks, hold_out, perplexity
-from mgpp.training.tasks.sources import DataError, Splits
 
 LENGTH = 16
 

@@ -10,9 +10,9 @@ import pytest
 from fake_training import FakeTraining, always_die, die_once_or_fail, short_training, sleep_long, until
 
 from mgpp import LocalProcesses, RayCluster, SlurmJobs, load_recipe, load_run, sweep
-from mgpp.runs.sweeps import ATTEMPTS_FOLDER
-from mgpp.training.launchers import LauncherError, WorkerLostError, base, local, make_launcher
-from mgpp.training.worker import work
+from mgpp.lab.sweeps.launchers import LauncherError, WorkerLostError, base, local, make_launcher
+from mgpp.lab.sweeps.record import ATTEMPTS_FOLDER
+from mgpp.lab.sweeps.worker import work
 
 GRID = {"method": ["mgpp", "l2", "gmp"]}
 

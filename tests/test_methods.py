@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from mgpp import L1, L2, AnnealedPrior, CubicSparsity, MixtureGaussianPrior, NoPenalty, load_recipe
-from mgpp.pruning.methods import METHODS
+from mgpp.methods.registry import METHODS
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -10,13 +10,13 @@ from small_models import small_bart, small_bert, small_deberta, small_gpt2
 from transformers import AutoConfig
 
 from mgpp import prunable_weights
-from mgpp.pruning.methods import METHODS
+from mgpp.lab.recipes.recipe import recipe_from
+from mgpp.lab.tasks import TASKS, film_qa, reviews, reviews_lm
+from mgpp.lab.tasks.glue import GLUE
+from mgpp.lab.training import train as train_module
+from mgpp.lab.training.train import resume, train
+from mgpp.methods.registry import METHODS
 from mgpp.runs import load_run, mark_failed
-from mgpp.training import train as train_module
-from mgpp.training.recipes import recipe_from
-from mgpp.training.tasks import TASKS, film_qa, reviews, reviews_lm
-from mgpp.training.tasks.glue import GLUE
-from mgpp.training.train import resume, train
 
 DEBERTA = {"glue-mnli", "glue-qqp", "glue-qnli", "glue-sst2", "glue-stsb", "squad-v2"}
 ARCHITECTURES = {"xsum": "bart", "cnn-dailymail": "bart", "clm": "gpt2", "reviews-lm": "gpt2"}

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from sklearn import metrics as reference
 
-from mgpp.training.tasks.metrics import METRICS, accuracy, f1, f1_se, matthews, pearson, ranks, scores, spearman
+from mgpp.lab.tasks.metrics import METRICS, accuracy, f1, f1_se, matthews, pearson, ranks, scores, spearman
 
 REFERENCES = {
     "accuracy": reference.accuracy_score,

@@ -12,8 +12,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from mgpp import RunWriter, load_run, load_runs
-from mgpp.analysis import movies, style
-from mgpp.analysis.distributions import moment
+from mgpp.plots import movies, style
+from mgpp.plots.distributions import moment
 
 
 @pytest.fixture(scope="module")

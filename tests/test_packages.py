@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from mgpp.training.packages import MINILM, REVIEWS, PackagedFile, PackagedFileError
+from mgpp.lab.models.packages import MINILM, REVIEWS, PackagedFile, PackagedFileError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgpp.exporting.packed import ExportError, pack_tensors, packed_bytes, unpack_tensors
+from mgpp.lab.export.packed import ExportError, pack_tensors, packed_bytes, unpack_tensors
 
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mgpp.training.packages import INSTALL
+from mgpp.lab.models.packages import INSTALL
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from mgpp import L0, L1, L2, MixtureGaussianPrior
-from mgpp.analysis import plots, style
+from mgpp.plots import runs as plots
+from mgpp.plots import style
 
 PRIOR = MixtureGaussianPrior(1e-6, 1e-7, 0.1)
 

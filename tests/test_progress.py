@@ -1,4 +1,4 @@
-from mgpp.training.progress import ProgressBar
+from mgpp.lab.training.progress import ProgressBar
 
 
 def test_the_bar_shows_the_metric_of_the_task(capsys):

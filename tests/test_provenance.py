@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mgpp.lab.models.packages import REVIEWS
+from mgpp.lab.training import provenance
 from mgpp.runs import Run, RunError, RunWarning
-from mgpp.training import provenance
-from mgpp.training.packages import REVIEWS
 
 
 def test_everything_is_plain_and_there():

@@ -9,16 +9,16 @@ import pytest
 import yaml
 
 from mgpp import load_recipe
-from mgpp.pruning.methods import METHODS
-from mgpp.training.known_models import KNOWN_MODELS
-from mgpp.training.made_models import MADE_MODELS
-from mgpp.training.plan import plan_of
-from mgpp.training.recipes import recipe_names
-from mgpp.training.tasks import TASKS
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.sources import DataError
+from mgpp.lab.models.known_models import KNOWN_MODELS
+from mgpp.lab.models.made_models import MADE_MODELS
+from mgpp.lab.plan import plan_of
+from mgpp.lab.recipes.recipe import recipe_names
+from mgpp.lab.tasks import TASKS
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.sources import DataError
+from mgpp.methods.registry import METHODS
 
-FOLDER = Path(__file__).parents[1] / "toolkit/mgpp/training/recipes"
+FOLDER = Path(__file__).parents[1] / "toolkit/mgpp/lab/recipes"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 TESTS = Path(__file__).parent
 

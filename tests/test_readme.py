@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from mgpp import train
-from mgpp.pruning.methods import METHODS
+from mgpp.lab.recipes.recipe import recipe_from
+from mgpp.lab.tasks import TASKS
+from mgpp.lab.training.train import resume
+from mgpp.methods.registry import METHODS
 from mgpp.runs import mark_failed
-from mgpp.training.recipes import recipe_from
-from mgpp.training.tasks import TASKS
-from mgpp.training.train import resume
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -72,7 +72,7 @@ def test_every_figure_is_shown_and_described():
 
 
 def test_the_hashes_of_the_data_are_the_ones_checked():
-    from mgpp.training.packages import MINILM, REVIEWS
+    from mgpp.lab.models.packages import MINILM, REVIEWS
 
     text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     assert MINILM.sha256 in text

@@ -1,7 +1,7 @@
 import pytest
 
 from mgpp import load_recipe
-from mgpp.training.strict import RecipeError
+from mgpp.lab.recipes.strict import RecipeError
 
 EDGES = {  # the first value that is allowed, the last that is not
     "epochs": (1e-9, 0),

@@ -3,7 +3,7 @@ import pytest
 import yaml
 
 from mgpp import RecipeError, load_recipe
-from mgpp.training.recipes import parse_override, recipe_from, recipe_names
+from mgpp.lab.recipes.recipe import parse_override, recipe_from, recipe_names
 
 
 @pytest.mark.parametrize("name", recipe_names())

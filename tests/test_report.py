@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from mgpp import RunWriter, load_runs
-from mgpp.analysis.comparison import comparison_frame
-from mgpp.analysis.comparison_table import results_markdown
-from mgpp.analysis.report import write_comparison
+from mgpp.lab.comparison.frame import comparison_frame
+from mgpp.lab.comparison.report import write_comparison
+from mgpp.lab.comparison.table import results_markdown
 from mgpp.runs import mark_failed
 
 

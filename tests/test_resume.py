@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from mgpp import RunError, load_run
+from mgpp.lab.models.made_models import place_of
+from mgpp.lab.recipes.recipe import recipe_from
+from mgpp.lab.tasks import reviews
+from mgpp.lab.training import train as module
+from mgpp.lab.training.checkpoints import CheckpointError, checkpoints, step_of
+from mgpp.lab.training.train import check_made_model, resume, train
 from mgpp.runs import FRAMES, mark_failed
 from mgpp.runs.locks import FolderLock
-from mgpp.training import train as module
-from mgpp.training.checkpoints import CheckpointError, checkpoints, step_of
-from mgpp.training.made_models import place_of
-from mgpp.training.recipes import recipe_from
-from mgpp.training.tasks import reviews
-from mgpp.training.train import check_made_model, resume, train
 
 SCRIPT = Path(__file__).parent / "reliability" / "kills.py"
 

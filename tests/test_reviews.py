@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from mgpp.training.tasks import reviews
-from mgpp.training.tasks.base import TaskSettings
+from mgpp.lab.tasks import reviews
+from mgpp.lab.tasks.base import TaskSettings
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_no_film_is_in_two_parts(table):
 def test_accuracy_by_hand(tiny_bert):
     from transformers import AutoTokenizer
 
-    from mgpp.training.packages import MINILM
+    from mgpp.lab.models.packages import MINILM
 
     task = reviews.load(AutoTokenizer.from_pretrained(MINILM.locate().parent), TaskSettings(max_length=16))
     with torch.no_grad():

@@ -4,14 +4,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mgpp.lab.models import made_models
+from mgpp.lab.models.made_models import MADE_MODELS, MadeGpt2, locate, train_tokenizer
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.tasks import TASKS, reviews_lm
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.reviews import split_of
+from mgpp.lab.tasks.sources import DataError
 from mgpp.pruning.targets import prunable_weights
-from mgpp.training import made_models
-from mgpp.training.made_models import MADE_MODELS, MadeGpt2, locate, train_tokenizer
-from mgpp.training.strict import RecipeError
-from mgpp.training.tasks import TASKS, reviews_lm
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.reviews import split_of
-from mgpp.training.tasks.sources import DataError
 
 TINY = MadeGpt2(vocabulary=300, length=32, width=16, layers=1, heads=2, epochs=1, batch_size=8, learning_rate=1e-2)
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from mgpp.training.strict import RecipeError
-from mgpp.training.tasks.rouge import one_a_line, require_rouge, rouge
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.tasks.rouge import one_a_line, require_rouge, rouge
 
 
 def lcs(a, b):
@@ -81,7 +81,7 @@ def test_unequal_or_no_summaries_are_refused():
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "rouge_score", None)
-    monkeypatch.setattr("mgpp.training.tasks.rouge.find_spec", lambda name: None)
+    monkeypatch.setattr("mgpp.lab.tasks.rouge.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match="task='xsum'.*pip install rouge-score"):
         require_rouge("xsum")
 

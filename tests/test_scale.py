@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from mgpp.lab.cost import activation_bytes
 from mgpp.pruning.threshold import LARGEST_SAMPLE, MOST_CANDIDATES
-from mgpp.training.cost import activation_bytes
-from mgpp.training.scale import BATCH, LENGTH, MODELS, Size, hours, markdown, memory, sample_of, traffic, write
+from tools.scale import BATCH, LENGTH, MODELS, Size, hours, markdown, memory, sample_of, traffic, write
 
 PAGE = Path(__file__).parents[1] / "docs" / "clusters.md"
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mgpp import figure_sensitivity, sensitivity_table
-from mgpp.analysis.sensitivity import default_prior, plot_accuracy, plot_both_thresholds, plot_spike_shares
+from mgpp.plots.sensitivity import default_prior, plot_accuracy, plot_both_thresholds, plot_spike_shares
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
 

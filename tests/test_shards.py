@@ -14,13 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mgpp import CubicSparsity, MixtureGaussianPrior, Pruner, magnitude_threshold, prunable_weights
+from mgpp.methods.registry import METHODS
 from mgpp.prior.chunks import CHUNK
 from mgpp.prior.penalties import L2
 from mgpp.pruning import observer, threshold
 from mgpp.pruning.importance import GivenMask
-from mgpp.pruning.methods import METHODS
-from mgpp.pruning.peers import Peers, PeersError
-from mgpp.pruning.shards import Shards
+from mgpp.pruning.sharded.peers import Peers, PeersError
+from mgpp.pruning.sharded.shards import Shards
 
 
 def share_out(weights, mesh, placements=None):

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
-from mgpp.training.tasks import sources
-from mgpp.training.tasks.sources import DataError, as_json, read_splits
+from mgpp.lab.tasks import sources
+from mgpp.lab.tasks.sources import DataError, as_json, read_splits
 
 TABLE = pd.DataFrame(
     {

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from small_models import small_bert, small_deberta
 from transformers import AutoTokenizer
 
-from mgpp.training.strict import RecipeError
-from mgpp.training.tasks import TASKS
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.question_answering import LONGEST_ANSWER, best_span, build
-from mgpp.training.tasks.sources import DataError
-from mgpp.training.tasks.squad_metrics import best_of, exact_match, f1, normalize
-from mgpp.training.tasks.windows import OUTSIDE, Question, locate, windows
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.tasks import TASKS
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.question_answering import LONGEST_ANSWER, best_span, build
+from mgpp.lab.tasks.sources import DataError
+from mgpp.lab.tasks.squad_metrics import best_of, exact_match, f1, normalize
+from mgpp.lab.tasks.windows import OUTSIDE, Question, locate, windows
 
 LONG = (
     " ".join(f"The fox number {i} jumps over the lazy dog." for i in range(20)) + " It was written in Paris, they say."
@@ -220,7 +220,7 @@ def test_windows_longer_than_the_model_reads_are_refused(tokenizer):
 
 
 def test_many_questions_keep_their_numbers(tokenizer, monkeypatch):
-    monkeypatch.setattr("mgpp.training.tasks.windows.CHUNK", 2)
+    monkeypatch.setattr("mgpp.lab.tasks.windows.CHUNK", 2)
     questions = [
         Question(str(i), "Who?", text, (answer,) if answer else ())
         for i, (text, answer) in enumerate(zip(CONTEXTS * 2, ANSWERS * 2, strict=True))

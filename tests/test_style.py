@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from mgpp.analysis import style
-from mgpp.pruning.methods import METHODS
+from mgpp.methods.registry import METHODS
+from mgpp.plots import style
 
 
 def luminance(color):
@@ -14,7 +14,7 @@ def luminance(color):
 
 
 def test_every_method_has_a_colour_a_line_and_a_name():
-    from mgpp.analysis.plots import METHOD_NAMES
+    from mgpp.plots.runs import METHOD_NAMES
 
     for name, method in METHODS.items():
         assert name in style.METHOD_COLORS

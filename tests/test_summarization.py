@@ -6,11 +6,11 @@ from small_models import TEXTS, small_bart, small_bert
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 
 from mgpp.architectures import kind_of
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.tasks import TASKS, summarization
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.sources import DataError
 from mgpp.pruning.targets import prunable_weights
-from mgpp.training.strict import RecipeError
-from mgpp.training.tasks import TASKS, summarization
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.sources import DataError
 
 ARTICLES = [text * (1 + i % 3) for i, text in enumerate(TEXTS * 3)]
 SUMMARIES = [
@@ -166,6 +166,6 @@ def test_what_is_wrong_is_said_first(tokenizer, tmp_path, monkeypatch):
         TASKS["xsum"](tokenizer, TaskSettings(target_length=500, data=tmp_path))
     with pytest.raises(DataError, match="has no column 'article'"):
         TASKS["cnn-dailymail"](tokenizer, TaskSettings(data=tmp_path))
-    monkeypatch.setattr("mgpp.training.tasks.rouge.find_spec", lambda name: None)
+    monkeypatch.setattr("mgpp.lab.tasks.rouge.find_spec", lambda name: None)
     with pytest.raises(RecipeError, match="pip install rouge-score"):
         TASKS["xsum"](tokenizer, TaskSettings(data=tmp_path / "nowhere"))

@@ -10,14 +10,14 @@ from click.testing import CliRunner
 from fake_training import FakeTraining, as_words, short_training, until
 
 from mgpp import LocalProcesses, RecipeError, RunError, RunWriter, load_run, load_runs, load_sweep, sweep
-from mgpp.cli import main
+from mgpp.lab.cli import main
+from mgpp.lab.sweeps import sweep as module
+from mgpp.lab.sweeps.grid import LONGEST_NAME, cells_of, parse_grid
+from mgpp.lab.sweeps.launchers import WorkerLostError
+from mgpp.lab.sweeps.record import claim, count_attempts, is_taken, over_seeds
+from mgpp.lab.sweeps.sweep import SweepError, not_finished
+from mgpp.lab.sweeps.worker import work
 from mgpp.runs import mark_failed
-from mgpp.runs.sweeps import claim, count_attempts, is_taken, over_seeds
-from mgpp.training import sweep as module
-from mgpp.training.grid import LONGEST_NAME, cells_of, parse_grid
-from mgpp.training.launchers import WorkerLostError
-from mgpp.training.sweep import SweepError, not_finished
-from mgpp.training.worker import work
 
 LAMS = ["reviews-lam=1e-06-seed0", "reviews-lam=1e-05-seed0", "reviews-lam=1e-06-seed1", "reviews-lam=1e-05-seed1"]
 

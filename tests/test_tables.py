@@ -2,17 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from mgpp.analysis.tables import (
-    EVIDENCE,
-    TABLES,
-    between_markers,
-    explorer_markdown,
-    finished,
-    paired_differences,
-    results_markdown,
-    write_tables,
-)
+from mgpp.lab.comparison.frame import finished, paired_differences
+from mgpp.lab.comparison.report import between_markers
+from mgpp.lab.comparison.table import results_markdown
 from mgpp.runs import Run
+from tools.tables import EVIDENCE, TABLES, explorer_markdown, write_tables
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgpp.training.tasks import TASKS
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.tasks.sizes import SIZES, WINDOWS, training_examples
+from mgpp.lab.tasks import TASKS
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks.sizes import SIZES, WINDOWS, training_examples
 
 NAMES = (
     "glue-cola glue-sst2 glue-mrpc glue-stsb glue-qqp glue-mnli glue-qnli glue-rte glue-wnli squad squad-v2 xsum "
@@ -21,7 +21,7 @@ def test_all_tasks_are_known_by_name():
 
 def test_knowing_the_names_imports_nothing_heavy():
     code = (
-        "import sys; from mgpp.training.tasks import TASKS\n"
+        "import sys; from mgpp.lab.tasks import TASKS\n"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'numpy'} & set(sys.modules)\n"
         "assert len(TASKS) > 10 and not heavy, heavy"
     )
@@ -32,7 +32,7 @@ def test_knowing_the_names_imports_nothing_heavy():
 def test_every_name_leads_to_a_function(name):
     place = TASKS[name].args[0]
     module, _, function = place.partition(":")
-    assert callable(getattr(import_module(f"mgpp.training.tasks.{module}"), function))
+    assert callable(getattr(import_module(f"mgpp.lab.tasks.{module}"), function))
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mgpp.cli import main
+from mgpp.lab.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "notebooks" / "workshop" / "README.md"

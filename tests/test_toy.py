@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mgpp import L2, CubicSparsity, MixtureGaussianPrior, Pruner
-from mgpp.training.toy import TOY_PRIOR, compare_toys, train_toy
-from mgpp.training.toy_problem import INPUTS, TextbookPrior, ToyModel, toy_data
+from mgpp.workshop.toy import TOY_PRIOR, compare_toys, train_toy
+from mgpp.workshop.toy_problem import INPUTS, TextbookPrior, ToyModel, toy_data
 
 SHORT = CubicSparsity(0.0, 0.9, begin_step=4, end_step=12)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mgpp import CubicSparsity
-from mgpp.analysis import style
-from mgpp.analysis.toy_plots import plot_toy_metric, plot_toy_outcomes, plot_toy_weights
-from mgpp.training.toy import compare_toys
+from mgpp.plots import style
+from mgpp.workshop.toy import compare_toys
+from mgpp.workshop.toy_plots import plot_toy_metric, plot_toy_outcomes, plot_toy_weights
 
 
 @pytest.fixture(scope="module")

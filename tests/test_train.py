@@ -11,13 +11,13 @@ from small_models import small_gpt2
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
 from mgpp import Pruner, PruningCallback, RecipeError, RunError, load_recipe, load_run, prunable_weights, train
-from mgpp.training.loop import training_arguments
-from mgpp.training.packages import MINILM, PackagedFile, PackagedFileError
-from mgpp.training.recipes import recipe_from
-from mgpp.training.tasks import reviews
-from mgpp.training.tasks.base import TaskSettings
-from mgpp.training.train import count_steps, load_task
-from mgpp.training.trainer import PruningTrainer
+from mgpp.lab.models.packages import MINILM, PackagedFile, PackagedFileError
+from mgpp.lab.recipes.recipe import recipe_from
+from mgpp.lab.tasks import reviews
+from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.training.loop import training_arguments
+from mgpp.lab.training.train import count_steps, load_task
+from mgpp.lab.training.trainer import PruningTrainer
 
 pytestmark = pytest.mark.usefixtures("few_reviews")
 
@@ -126,7 +126,7 @@ def test_the_packaged_model_trains(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny_recipe, tmp_path, overrides, words):
-    from mgpp.training.recipes import recipe_from
+    from mgpp.lab.recipes.recipe import recipe_from
 
     recipe = recipe_from(tiny_recipe.as_dict(), **overrides)
     with pytest.raises((RecipeError, ValueError), match=words):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import TrainingArguments
 
 from mgpp import RecipeError, load_recipe
-from mgpp.training.trainer_section import REFUSED, RESERVED, check_trainer_section
+from mgpp.lab.recipes.trainer_section import REFUSED, RESERVED, check_trainer_section
 
 ARGUMENTS = {each.name: each for each in fields(TrainingArguments) if each.name not in RESERVED}
 NUMBERS = [name for name, each in ARGUMENTS.items() if type(each.default) in (int, float)]

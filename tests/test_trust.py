@@ -19,18 +19,18 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments
 
 import mgpp
-from mgpp.cli import main
-from mgpp.exporting.packed import ExportError
+from mgpp.lab.cli import main
+from mgpp.lab.export.packed import ExportError
+from mgpp.lab.recipes.plain_yaml import LONGEST
+from mgpp.lab.recipes.reach import safely
+from mgpp.lab.recipes.recipe import parse_override
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.sweeps.grid import cells_of
+from mgpp.lab.sweeps.record import load_sweep
+from mgpp.lab.training.checkpoints import CheckpointError, write_manifest
+from mgpp.lab.training.train import resume, train
 from mgpp.pruning.importance import read_masks
 from mgpp.runs import RunError, RunWriter, load_run, mark_failed
-from mgpp.runs.sweeps import load_sweep
-from mgpp.training.checkpoints import CheckpointError, write_manifest
-from mgpp.training.grid import cells_of
-from mgpp.training.plain_yaml import LONGEST
-from mgpp.training.reach import safely
-from mgpp.training.recipes import parse_override
-from mgpp.training.strict import RecipeError
-from mgpp.training.train import resume, train
 
 TOOLKIT = Path(mgpp.__file__).parent
 REFUSALS = (RunError, ExportError, RecipeError, CheckpointError, SafetensorError, ValueError, OSError, KeyError)

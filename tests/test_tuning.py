@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from mgpp import load_recipe, load_run, load_runs
-from mgpp.analysis.comparison import comparison_frame
-from mgpp.analysis.comparison_table import results_markdown
-from mgpp.analysis.tuning import (
+from mgpp.lab.comparison.frame import comparison_frame
+from mgpp.lab.comparison.table import results_markdown
+from mgpp.lab.comparison.tuning import (
     NO_SETTINGS,
     SECTIONS,
     TUNED_AS,
@@ -14,11 +14,11 @@ from mgpp.analysis.tuning import (
     tuned_as,
     tuning_markdown,
 )
-from mgpp.pruning.methods import METHODS
+from mgpp.lab.recipes.differences import differences
+from mgpp.lab.recipes.recipe import parse_override
+from mgpp.lab.sweeps.record import dotted
+from mgpp.methods.registry import METHODS
 from mgpp.runs import Run
-from mgpp.runs.sweeps import dotted
-from mgpp.training.differences import differences
-from mgpp.training.recipes import parse_override
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = load_runs(ROOT / "data" / "tuning")

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-SLOW_TO_IMPORT = ["mgpp.training.train", "transformers.models.auto.modeling_auto"]
+SLOW_TO_IMPORT = ["mgpp.lab.training.train", "transformers.models.auto.modeling_auto"]
 
 
 def together(count, function, *args):

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import browser
 
 from mgpp import load_runs, pretrained_weights, save_explorer
-from mgpp.analysis.tables import explorer_markdown
-from mgpp.training.provenance import provenance
+from mgpp.lab.training.provenance import provenance
+from tools.tables import explorer_markdown
 
 RUNS = browser.ROOT / "data" / "runs"
 WATCH = """() => {

@@ -8,10 +8,10 @@ import torch
 from harness import free_gb, peak_extra_mb, race
 
 from mgpp import MixtureGaussianPrior, magnitude_threshold, prunable_weights
+from mgpp.lab.models.packages import MINILM
 from mgpp.pruning.masks import apply_, prune_
 from mgpp.pruning.observer import _bins, _signed_counts
 from mgpp.pruning.threshold import find_cut
-from mgpp.training.packages import MINILM
 
 N_TRAIN, SHARE = 10_000, 0.9
 PRIOR = MixtureGaussianPrior(lam=1e-4, spike_var=1e-10, slab_var=0.05)

@@ -11,8 +11,8 @@ import kernels
 import torch
 import training
 
-from mgpp.analysis.tables import benchmark_markdown
-from mgpp.training.provenance import provenance
+from mgpp.lab.training.provenance import provenance
+from tools.tables import benchmark_markdown
 
 
 @click.command()

@@ -13,8 +13,8 @@ import textbook
 from transformers import DataCollatorWithPadding, Trainer
 
 from mgpp import Observer, Pruner, load_recipe, train
-from mgpp.training.provenance import native_bf16
-from mgpp.training.tasks.text_classification import TextClassification
+from mgpp.lab.tasks.text_classification import TextClassification
+from mgpp.lab.training.provenance import native_bf16
 
 PARTS = (
     ("prior", Pruner, "before_step"),
@@ -49,7 +49,7 @@ def run(name: str, steps: int, *patches, **overrides: Any) -> dict[str, float]:
         for part, owner, method in PARTS:
             stack.enter_context(patch.object(owner, method, timed(spent, part, getattr(owner, method))))
         stack.enter_context(patch.object(TextClassification, "evaluate", lambda *args, **kwargs: {}))
-        stack.enter_context(patch("mgpp.training.train.final_metrics", lambda *args: {}))
+        stack.enter_context(patch("mgpp.lab.training.train.final_metrics", lambda *args: {}))
         stack.enter_context(patch.object(Pruner, "audit", lambda self: 0))
         train(recipe, Path(folder) / "run", progress=False)
     return {part: value / steps for part, value in spent.items()}

@@ -24,9 +24,9 @@ from together import together
 from torch.distributed.device_mesh import init_device_mesh
 
 from mgpp import CubicSparsity, Pruner
-from mgpp.pruning.peers import Peers
+from mgpp.lab.training.train import train
+from mgpp.pruning.sharded.peers import Peers
 from mgpp.runs import load_run
-from mgpp.training.train import train
 
 WORLDS, ROWS, COLUMNS = (1, 2, 4), 2_503, 1_000
 

@@ -21,8 +21,8 @@ from findings import parser_of, write
 from pruned_runs import pruned_run
 
 import mgpp
-from mgpp.exporting.folder import read_record
-from mgpp.training.packages import MINILM
+from mgpp.lab.export.folder import read_record
+from mgpp.lab.models.packages import MINILM
 
 SPARSITIES = (0.5, 0.9, 0.95)
 DTYPES = ("float32", "bfloat16")

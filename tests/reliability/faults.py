@@ -29,10 +29,10 @@ from kills import fingerprint, in_a_child
 from small_models import small_bert
 from small_training import STEPS, make_quick, small_recipe
 
-from mgpp.cli import main as mgpp
+from mgpp.lab.cli import main as mgpp
+from mgpp.lab.recipes.recipe import Recipe, recipe_from
+from mgpp.lab.training.trainer import PruningTrainer
 from mgpp.runs import load_run
-from mgpp.training.recipes import Recipe, recipe_from
-from mgpp.training.trainer import PruningTrainer
 
 AT = 6  # the step at which most faults come, after the checkpoint of step 3
 Work = Callable[[], None]

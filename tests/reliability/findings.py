@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mgpp.training.provenance import git_commit
+from mgpp.lab.training.provenance import git_commit
 
 ROOT = Path(__file__).parents[2]
 

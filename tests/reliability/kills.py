@@ -27,12 +27,12 @@ import transformers
 from findings import parser_of, write
 from small_training import make_quick, small_recipe
 
+from mgpp.lab.recipes.recipe import Recipe, recipe_from
+from mgpp.lab.training import checkpoints, states, trainer
+from mgpp.lab.training import train as train_module
+from mgpp.lab.training.trainer import PruningTrainer
 from mgpp.pruning.pruner import Pruner
 from mgpp.runs import FRAMES, load_run, locks, parts, rows, writer
-from mgpp.training import checkpoints, states, trainer
-from mgpp.training import train as train_module
-from mgpp.training.recipes import Recipe, recipe_from
-from mgpp.training.trainer import PruningTrainer
 
 METHODS = ("mgpp", "platon", "movement", "l0")
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from small_models import small_bert
 
-from mgpp.training import train as train_module
-from mgpp.training.recipes import Recipe, recipe_from
+from mgpp.lab.recipes.recipe import Recipe, recipe_from
+from mgpp.lab.training import train as train_module
 
 STEPS, SAVE_EVERY, ROWS = 16, 3, 14
 

@@ -23,10 +23,10 @@ from kills import fingerprint
 from small_training import make_quick, small_recipe
 
 from mgpp import LocalProcesses, RayCluster, load_run, sweep
-from mgpp.runs.sweeps import ATTEMPTS_FILE, ATTEMPTS_FOLDER
-from mgpp.training.grid import cells_of
-from mgpp.training.recipes import Recipe
-from mgpp.training.train import train
+from mgpp.lab.recipes.recipe import Recipe
+from mgpp.lab.sweeps.grid import cells_of
+from mgpp.lab.sweeps.record import ATTEMPTS_FILE, ATTEMPTS_FOLDER
+from mgpp.lab.training.train import train
 
 GRID, SEEDS = {"prior.lam": [1e-6, 1e-5, 1e-4]}, range(4)
 LAUNCHERS = {"local processes": LocalProcesses, "local Ray cluster": RayCluster}

@@ -1,6 +1,7 @@
 """MGPP: magnitude pruning of pretrained transformers with a mixture Gaussian prior (Zhang, Sun & Liang 2024).
 
-This is the whole public API. Names load when they are first used, so that importing the package costs nothing.
+This is the whole public API: first the library (prior, pruning, runs, plots), then the lab around it. Names load when
+they are first used, so that importing the package costs nothing.
 """
 
 import lazy_loader
@@ -10,62 +11,54 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        # the prior
+        # prior: the mathematics
         "prior.mixture": ["MixtureGaussianPrior"],
         "prior.penalties": ["Penalty", "L0", "L1", "L2", "NoPenalty", "NoThresholdError"],
         "prior.schedules": ["AnnealedPrior", "CubicSparsity", "LinearRamp"],
-        # pruning
+        # pruning: the method in a training loop
+        "pruning.pruner": ["Pruner", "SparsityError"],
+        "pruning.callback": ["PruningCallback"],
         "pruning.targets": ["prunable_weights", "target_table"],
         "pruning.threshold": ["magnitude_threshold"],
         "pruning.importance": ["GivenMask", "Importance", "Sensitivity"],
-        "pruning.gates": ["HardConcrete", "Movement"],
-        "pruning.pruner": ["Pruner", "SparsityError"],
-        "pruning.methods": ["METHODS", "Method"],
         "pruning.observer": ["Observer"],
-        "pruning.callback": ["PruningCallback"],
-        # training
-        "training.recipes": ["Recipe", "load_recipe"],
-        "training.strict": ["RecipeError"],
-        "training.train": ["resume", "train"],
-        "training.compare": ["compare"],
-        "training.sweep": ["sweep"],
-        "training.launchers": ["LocalProcesses", "RayCluster", "SlurmJobs"],
-        "training.packages": ["pretrained_weights"],
-        # the record
-        "runs.sweeps": ["load_sweep"],
+        # runs: the record
         "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],
-        # the picture
-        "analysis.landscape": ["plot_paths", "plot_penalties", "plot_prior_family", "plot_pulls", "plot_weights"],
-        "analysis.plots": [
+        "runs.snapshots": ["Snapshots"],
+        # plots: the pictures
+        "plots.landscape": ["plot_paths", "plot_penalties", "plot_prior_family", "plot_pulls", "plot_weights"],
+        "plots.runs": [
             "plot_metric",
             "plot_remaining_weights",
             "plot_sparsity_by_layer",
             "plot_thresholds",
             "plot_trajectories",
         ],
-        "analysis.distributions": ["plot_weight_distribution"],
-        "analysis.figures": [
-            "figure_1",
-            "figure_2",
-            "figure_a1",
-            "figure_comparison",
-            "figure_sensitivity",
-            "figure_survivors",
-            "save_figure",
-        ],
-        "analysis.consistency_plots": ["figure_consistency"],
-        "analysis.comparison": ["comparison_frame", "comparison_summary"],
-        "analysis.report": ["write_comparison"],
-        "analysis.sensitivity": ["sensitivity_table"],
-        "analysis.movies": ["render_movies"],
-        "analysis.snapshots": ["Snapshots"],
-        "analysis.explorer.page": ["save_explorer"],
-        "analysis.explorer.widget": ["Explorer", "explore"],
-        # what leaves the house
-        "exporting.export": ["export"],
-        "exporting.packed": ["ExportError"],
-        "exporting.unpacking": ["load_packed", "unpack"],
-        # the machine
-        "environment": ["check_environment"],
+        "plots.distributions": ["plot_weight_distribution"],
+        "plots.sensitivity": ["sensitivity_table"],
+        "plots.figures": ["figure_1", "figure_2", "figure_a1", "figure_sensitivity", "save_figure"],
+        "plots.consistency": ["figure_consistency"],
+        "plots.movies": ["render_movies"],
+        # methods: MGPP and its rivals by name
+        "methods.registry": ["METHODS", "Method"],
+        "methods.gates": ["HardConcrete", "Movement"],
+        # lab: experiments
+        "lab.recipes.recipe": ["Recipe", "load_recipe"],
+        "lab.recipes.strict": ["RecipeError"],
+        "lab.training.train": ["resume", "train"],
+        "lab.sweeps.sweep": ["sweep"],
+        "lab.sweeps.compare": ["compare"],
+        "lab.sweeps.record": ["load_sweep"],
+        "lab.sweeps.launchers": ["LocalProcesses", "RayCluster", "SlurmJobs"],
+        "lab.comparison.frame": ["comparison_frame", "comparison_summary"],
+        "lab.comparison.report": ["write_comparison"],
+        "lab.comparison.figures": ["figure_comparison", "figure_survivors"],
+        "lab.models.packages": ["pretrained_weights"],
+        "lab.explorer.page": ["save_explorer"],
+        "lab.explorer.widget": ["Explorer", "explore"],
+        "lab.export.export": ["export"],
+        "lab.export.packed": ["ExportError"],
+        "lab.export.unpacking": ["load_packed", "unpack"],
+        "lab.environment": ["check_environment"],
     },
 )

@@ -8,9 +8,9 @@ from torch.nn import Module
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mgpp.pruning.observer import Observer, Writer
-from mgpp.pruning.peers import Peers
 from mgpp.pruning.pruner import Pruner
-from mgpp.pruning.shards import is_dtensor
+from mgpp.pruning.sharded.peers import Peers
+from mgpp.pruning.sharded.shards import is_dtensor
 from mgpp.pruning.targets import parameters_by_name
 
 STATE_FILE = "pruner.safetensors"

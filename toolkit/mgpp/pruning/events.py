@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from torch import Tensor
 
 from mgpp.pruning.masks import Pruned, prune_
-from mgpp.pruning.shards import Shards
+from mgpp.pruning.sharded.shards import Shards
 from mgpp.pruning.threshold import Cut, find_cut
 
 

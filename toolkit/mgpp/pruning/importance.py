@@ -8,8 +8,8 @@ An `Importance` sees every training step through four hooks, which the `Pruner` 
     finish()          when the mask is frozen: from here on importance is no longer needed
 What it must remember stands in `tensors()`, which a checkpoint holds.
 
-Where processes share out the weights, it sees the part that is held here (`mgpp.pruning.shards`); what it remembers of
-a weight has the part's shape, and the weight's name at the end of its key.
+Where processes share out the weights, it sees the part that is held here (`mgpp.pruning.sharded.shards`); what it
+remembers of a weight has the part's shape, and the weight's name at the end of its key.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from torch import Tensor
 from mgpp.architectures import kind_of
 from mgpp.prior.penalties import check_count, check_number
 from mgpp.prior.schedules import CubicSparsity
-from mgpp.pruning.shards import Shards
+from mgpp.pruning.sharded.shards import Shards
 
 
 class Importance:
@@ -32,7 +32,7 @@ class Importance:
 
     Attributes:
         by_magnitude: True if the weights' own magnitudes are ranked, False if `ranks()` are numbers of any sign.
-        keeps_weights: True if a weight lives on under the mask and comes back as it was, see `mgpp.pruning.gates`.
+        keeps_weights: True if a weight lives on under the mask and comes back as it was, see `mgpp.methods.gates`.
         must_freeze: True if the mask has to be frozen at t_f.
 
     Example:

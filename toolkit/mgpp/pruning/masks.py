@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mgpp.prior.chunks import Buffers, chunks
 from mgpp.pruning.magnitudes import Magnitudes
-from mgpp.pruning.shards import Shards
+from mgpp.pruning.sharded.shards import Shards
 from mgpp.pruning.threshold import Cut
 
 _GATHER = 0x0102040810204080  # times eight bytes of 0 or 1: their bits, side by side in the highest byte

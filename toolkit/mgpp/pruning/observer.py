@@ -15,7 +15,7 @@ from mgpp.prior.chunks import chunks
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.pruning.magnitudes import Magnitudes
 from mgpp.pruning.pruner import Pruner
-from mgpp.pruning.shards import Shards
+from mgpp.pruning.sharded.shards import Shards
 
 
 def _bfloat16(values: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.events import PruneEvent, remove_lowest_
 from mgpp.pruning.importance import Importance
 from mgpp.pruning.masks import apply_, pack, unpack
-from mgpp.pruning.peers import Peers
 from mgpp.pruning.scope import Scope, groups, split_evenly
-from mgpp.pruning.shards import Shards
+from mgpp.pruning.sharded.peers import Peers
+from mgpp.pruning.sharded.shards import Shards
 
 
 class PenaltySchedule(Protocol):
@@ -32,7 +32,7 @@ class Pruner:
     """Gradual pruning: a penalty, what is ranked, a schedule, and a rule for the mask.
 
     With a `MixtureGaussianPrior`, magnitudes and the defaults it is MGPP, Zhang, Sun & Liang (2024), algorithm 1; other
-    compositions are the methods of `mgpp.pruning.methods`. One training step t, counted in optimizer updates from 0:
+    compositions are the methods of `mgpp.methods.registry`. One training step t, counted in optimizer updates from 0:
 
         pruner.begin_step(t)        only gates that are drawn anew at every step need it (`HardConcrete`)
         loss.backward()             data gradient: accumulated, unscaled and clipped by the trainer

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mgpp.prior.chunks import chunks
 from mgpp.pruning.magnitudes import Magnitudes, working_dtype
-from mgpp.pruning.shards import Shards
+from mgpp.pruning.sharded.shards import Shards
 
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 1 << 14, 1 << 20  # magnitudes; in between it is one of every 256
 MOST_CANDIDATES = 1 << 22  # collected in one pass by all processes together; of more, every second is let go

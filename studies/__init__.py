@@ -1,0 +1,1 @@
+"""Studies: larger than a recipe, smaller than the library."""

@@ -1,0 +1,1 @@
+"""Does pruning recover the true structure? A simulation."""

@@ -1,1 +1,0 @@
-"""The picture: plots, the paper's figures and their style."""

@@ -1,0 +1,1 @@
+"""Methods compared: frame, intervals, table, figures."""

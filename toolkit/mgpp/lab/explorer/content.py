@@ -1,0 +1,154 @@
+"""What the explorer shows: settings of the paper, sources of weights, their histograms packed for the browser."""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from mgpp.plots.runs import run_label
+from mgpp.prior.mixture import MixtureGaussianPrior
+from mgpp.runs import Run
+from mgpp.runs.snapshots import Snapshots
+
+SCRIPTS = ("formulas.js", "counts.js", "panels.js", "explorer.js")  # one module, in this order
+PRETRAINED = "pretrained model"
+
+# λ is where annealing from 0.1 ends; Zhang, Sun & Liang (2024), Figure 1 and the published settings by task
+_PUBLISHED = [
+    ("Figure 1", 1e-6, 1e-7, 0.1, None, None),
+    ("the toolkit's reviews", 1e-4, 1e-10, 0.05, 1e-4, 9_706),
+    ("MNLI", 1e-4, 1e-10, 0.05, 5e-5, 392_702),
+    ("QQP", 1e-4, 1e-10, 0.05, 5e-5, 363_846),
+    ("QNLI", 1e-4, 1e-9, 0.05, 5e-5, 104_743),
+    ("SST-2", 1e-4, 1e-9, 0.1, 5e-5, 67_349),
+    ("SQuAD v1.1 (n: questions)", 1e-4, 1e-10, 0.05, 5e-5, 87_599),
+]
+_KEYS = ("lam", "spike_var", "slab_var", "learning_rate", "n")
+PRESETS = [
+    {"label": label, "settings": {key: value for key, value in zip(_KEYS, values, strict=True) if value is not None}}
+    for label, *values in _PUBLISHED
+]
+START = {"lam": 1e-6, "spike_var": 1e-7, "slab_var": 0.1, "learning_rate": 1e-4, "n": 9_706}
+_LOGGED = ("step", "phase", "learning_rate", "lam", "spike_var", "slab_var", "pruning_threshold", "sparsity")
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the browser needs, sent once.
+
+    Attributes:
+        header: presets and sources, as JSON holds them.
+        counts: the histograms of all sources, gzipped: little-endian counts by byte plane, column (zeros first, then
+            the bins), matrix and step.
+    """
+
+    header: dict[str, Any]
+    counts: bytes
+
+    @classmethod
+    def of(cls, runs: Iterable[Run] = (), weights: Mapping[str, Any] | None = None) -> "Content":
+        """Weights at hand first, then the logged runs.
+
+        Raises:
+            ValueError: if there are neither, or a run has no histograms.
+        """
+        sources = [(Snapshots.of_weights(weights, name=PRETRAINED), PRETRAINED, None)] if weights else []
+        sources += [(Snapshots.of_run(run), run_label(run), run.info.get("examples", {}).get("train")) for run in runs]
+        if not sources:
+            raise ValueError(
+                "runs and weights are both empty; give logged runs, or weights such as pretrained_weights()"
+            )
+        names = [snapshots.name for snapshots, _, _ in sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"runs named {', '.join(twice)} come more than once; give each run once, under its own name"
+            )
+        blocks = [_block(snapshots) for snapshots, _, _ in sources]
+        starts = np.cumsum([0, *map(len, blocks)]).tolist()
+        labels = [text for _, text, _ in sources]
+        described = [
+            _described(snapshots, text if labels.count(text) == 1 else f"{text} ({snapshots.name})", n, start)
+            for (snapshots, text, n), start in zip(sources, starts, strict=False)
+        ]
+        header = {"presets": PRESETS, "sources": described}
+        return cls(header, gzip.compress(b"".join(blocks), compresslevel=9, mtime=0))
+
+    def start(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the explorer begins. A run's own prior is followed unless settings of the prior are given.
+
+        Raises:
+            ValueError: if a setting is unknown or out of its range, or there is no such source or step.
+        """
+        sources = {source["name"]: [row["step"] for row in source["rows"]] for source in self.header["sources"]}
+        places = {"source": next(iter(sources)), "step": None, "layer": "", "kind": ""}
+        if unknown := sorted(set(settings) - {*START, *places}):
+            raise ValueError(f"{', '.join(unknown)}: the explorer's settings are {', '.join([*START, *places])}")
+        numbers = _checked({key: settings.get(key, value) for key, value in START.items()})
+        places |= {key: settings[key] for key in places if key in settings}
+        if places["source"] not in sources:
+            raise ValueError(f"source={places['source']!r} is none of {', '.join(sources)}")
+        if places["step"] not in (None, *(steps := sources[places["source"]])):
+            raise ValueError(f"step={places['step']} has no histogram; logged: {', '.join(map(str, steps))}")
+        texts = {key: str(places[key]) for key in ("layer", "kind")}
+        return numbers | places | texts | {"follow": not set(settings) & set(START)}
+
+    def header_json(self, **more: Any) -> str:
+        """The header as text that may stand inside a page's script element."""
+        text = json.dumps(self.header | more, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.replace("<", "\\u003c")
+
+    def counts_base64(self) -> str:
+        """The histograms as text."""
+        return base64.b64encode(self.counts).decode("ascii")
+
+
+def _checked(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of the sliders as plain ones, if they make a prior and a step."""
+    MixtureGaussianPrior(numbers["lam"], numbers["spike_var"], numbers["slab_var"])
+    for key in ("learning_rate", "n"):
+        if not numbers[key] > 0:
+            raise ValueError(f"{key}={numbers[key]!r} must be larger than 0, for instance {START[key]}")
+    return {key: float(value) for key, value in numbers.items()} | {"n": int(numbers["n"])}
+
+
+def script() -> str:
+    """The JavaScript module of the explorer."""
+    return "\n".join(asset(name) for name in SCRIPTS)
+
+
+def asset(name: str) -> str:
+    """A file that lies beside this one."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _block(snapshots: Snapshots) -> bytes:
+    """Counts as byte planes: (4, columns, matrices, steps). In this order they compress to a twelfth."""
+    full = np.concatenate([snapshots.zeros[..., None], snapshots.counts], axis=-1).transpose(2, 1, 0)
+    return np.ascontiguousarray(full.astype("<u4")[..., None].view(np.uint8).transpose(3, 0, 1, 2)).tobytes()
+
+
+def _described(snapshots: Snapshots, text: str, n: int | None, start: int) -> dict[str, Any]:
+    rows = snapshots.steps.reindex(columns=[key for key in _LOGGED if key in snapshots.steps])
+    edges = [float(edge) if np.isfinite(edge) else None for edge in snapshots.edges]
+    return {
+        "name": snapshots.name,
+        "label": text,
+        "n": n,
+        "edges": edges,
+        "targets": [[int(layer), kind] for layer, kind in snapshots.targets],
+        "rows": [{key: _plain(value) for key, value in row.items()} for row in rows.to_dict("records")],
+        "start": start,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A number or text as JSON holds it; what is missing or not finite becomes None."""
+    if isinstance(value, str):
+        return value
+    number = value.item() if hasattr(value, "item") else value
+    return number if number is not None and np.isfinite(number) else None

@@ -1,0 +1,1 @@
+"""Pretrained models: packaged files, models made on the spot, published shapes."""

@@ -1,0 +1,1 @@
+"""Recipes: the validated settings of a run."""

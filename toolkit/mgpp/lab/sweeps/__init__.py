@@ -1,0 +1,1 @@
+"""Many trainings: grids, workers, launchers, and the record of a sweep."""

@@ -1,0 +1,99 @@
+"""A comparison: a sweep over methods, sparsities and seeds, whose runs are called as `mgpp train` calls them."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from mgpp.lab.recipes.recipe import Recipe
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.sweeps.grid import Cell, cells_of
+from mgpp.lab.sweeps.launchers import Launcher, LocalProcesses
+from mgpp.lab.sweeps.sweep import Report, train_cells, unfinished
+from mgpp.lab.sweeps.worker import run_in
+
+GRID = {"method": "methods", "seed": "seeds", "sparsity.final": "sparsities"}  # a recipe's key: the argument instead
+
+
+def compare(
+    recipe: str | Path | Recipe,
+    *,
+    methods: Iterable[str],
+    sparsities: Iterable[float],
+    seeds: Iterable[int],
+    out: str | Path,
+    jobs: int = 1,
+    overrides: Mapping[str, Any] | None = None,
+    launcher: Launcher | None = None,
+    retries: int = 2,
+    retry_failed: bool = True,
+    report: Report = tqdm.write,
+) -> Path:
+    """Train every method at every sparsity from every seed, each in `out/<run_name>`, and pass over what is done.
+
+    It goes on, fails, waits and tries again as `mgpp.sweep` does. A finished run counts if its recipe is the same
+    training, see `mgpp.lab.recipes.differences`; the comparison's table marks pairs of runs of different precision.
+
+    Args:
+        recipe: a name, a YAML file, or a recipe; all that is not varied comes from it.
+        methods: names of methods; `dense` is trained once a seed.
+        sparsities: final sparsities.
+        seeds: random seeds.
+        out: the folder of the runs.
+        jobs: trainings at a time, where no launcher says otherwise.
+        overrides: values by dotted key, as for `load_recipe`.
+        launcher: where to train; by default in processes of this machine.
+        retries: how often a run is tried again whose worker died, or that failed for want of memory or disk.
+        retry_failed: train again what failed in an earlier comparison.
+        report: takes a line for each training that ended.
+
+    Returns:
+        `out`.
+
+    Raises:
+        RecipeError: if the recipe or the grid is wrong.
+        SweepError: before anything is trained, if `out` holds runs of the same names with other recipes.
+
+    Example:
+        >>> compare("reviews-quick", methods=["mgpp", "l2"], sparsities=[0.9], seeds=[0], out="c")  # doctest: +SKIP
+    """
+    out = Path(out)
+    cells = [Cell(each.run_name, each) for each in grid(recipe, methods, sparsities, seeds, overrides or {})]
+    todo = [cell for cell in unfinished(cells, out) if retry_failed or not _failed(out / cell.name)]
+    report(f"{len(cells)} runs in {out}: {len(cells) - len(todo)} are there, {len(todo)} to train")
+    train_cells(todo, out, launcher or LocalProcesses(jobs), retries=retries, report=report)
+    return out
+
+
+def grid(
+    recipe: str | Path | Recipe,
+    methods: Iterable[str],
+    sparsities: Iterable[float],
+    seeds: Iterable[int],
+    overrides: Mapping[str, Any],
+) -> list[Recipe]:
+    """The recipe of every run, seed after seed, so that a comparison that is stopped has whole seeds.
+
+    Raises:
+        RecipeError: if a method is unknown, a value is not valid, or `overrides` sets what the grid varies.
+
+    Example:
+        >>> [cell.run_name for cell in grid("reviews", ["dense", "l2"], [0.8, 0.9], [7], {})]
+        ['reviews-dense-seed7', 'reviews-l2-0.8-seed7', 'reviews-l2-0.9-seed7']
+    """
+    for key in overrides:
+        if key in GRID:
+            raise RecipeError(f"{key}={overrides[key]!r}: the comparison varies it; say {GRID[key]} instead")
+    methods, sparsities, seeds = list(methods), list(sparsities), list(seeds)
+    if not (methods and sparsities and seeds):
+        raise RecipeError("a comparison needs at least one method, one sparsity and one seed")
+    named: dict[str, Recipe] = {}  # dense has the same name at all sparsities
+    for cell in cells_of(recipe, {"sparsity.final": sparsities, "method": methods}, seeds, overrides):
+        named.setdefault(cell.recipe.run_name, cell.recipe)
+    return list(named.values())
+
+
+def _failed(folder: Path) -> bool:
+    run = run_in(folder)
+    return run is not None and run.status == "failed"

@@ -1,0 +1,1 @@
+"""One training from a recipe: the Trainer, checkpoints, processes, faults."""

@@ -1,0 +1,135 @@
+"""The Trainer on several processes that train as one would: the same batches, the same loss, the same order."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from transformers import Trainer
+
+from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.training.sharding import environment_kept, prepare_sharding
+from mgpp.pruning.sharded.peers import Peers
+
+SHARE = "share_of_the_loss"
+
+
+class ParallelTrainer(Trainer):
+    """The Trainer, if there are several processes, with the batches and losses of one.
+
+    Every process draws the same batches in the same order, collates each of them whole, and takes its rows. Losses are
+    means over the rows, or the predicted tokens, of a process; they are weighted so that the mean over the processes is
+    that over the batch. Random draws of the model, as for dropout, depend on seed, process and step alone; the
+    generators from which the order of the data comes are the same in all processes.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        if self.args.world_size > 1:
+            place = self.args.process_index, self.args.world_size
+            self.data_collator = Rows(self.data_collator, *place, _predicts_next(self.model))
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """The Trainer's own accelerator, which shards on processors, too."""
+        with environment_kept():
+            super().create_accelerator_and_postprocess()
+        prepare_sharding(self)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """All batches; the collator takes the rows of this process."""
+        loader: Any = super().get_train_dataloader()
+        if self.args.world_size > 1:
+            sampler = loader.batch_sampler
+            if not hasattr(sampler, "even_batches"):
+                raise RecipeError("trainer.accelerator_config: batches are shared out by the toolkit; leave it out")
+            sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
+            if loader.worker_init_fn is not None:  # workers draw what those of the first process do
+                loader.worker_init_fn.keywords["rank"] = 0
+        return loader
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any] | None:
+        sampler: Any = super()._get_train_sampler(train_dataset)
+        if self.args.world_size > 1 and getattr(sampler, "generator", self) is None:
+            sampler.generator = torch.default_generator  # what None means; accelerate would put another in its place
+        return sampler
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One forward and backward pass with draws of its own; if a loss is no number, none is."""
+        if self.args.world_size == 1:
+            return super().training_step(*args, **kwargs)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed())
+            loss = super().training_step(*args, **kwargs)
+        is_broken = not bool(loss.isfinite().all())
+        return loss * torch.nan if Peers.everyone().sum([is_broken])[0] else loss
+
+    def _seed(self) -> int:
+        """Another number for every process and every batch of it."""
+        step, batches = getattr(self, "_drawn", (-1, 0))
+        self._drawn = (self.state.global_step, batches + 1 if step == self.state.global_step else 0)
+        key = (self.args.seed, self.args.process_index, *self._drawn)
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The loss of the rows of this process, weighted by what they count for in the batch."""
+        share = inputs.pop(SHARE, None)
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        return loss if share is None else loss * share
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A collator that makes the whole batch, and gives the rows of one process.
+
+    Args:
+        collate: makes the batch.
+        index: which process this is.
+        count: how many there are.
+        next_token: whether a token's label is the one after it, so that the first label of a row predicts nothing.
+
+    Example:
+        >>> rows = Rows(torch.utils.data.default_collate, index=1, count=2)
+        >>> batch = rows([{"labels": 0}, {"labels": 1}, {"labels": 2}])
+        >>> batch["labels"], batch["share_of_the_loss"]  # a third of the mean over the batch, times 2 processes
+        (tensor([2]), tensor(0.6667))
+    """
+
+    collate: Callable[[list[Any]], Any]
+    index: int
+    count: int
+    next_token: bool = False
+
+    def __call__(self, rows: list[Any]) -> Any:
+        """The batch of these rows, and this process's part of it."""
+        batch = self.collate(rows)
+        counts = count_items(batch, len(rows), self.next_token)
+        mine = torch.arange(len(rows)).tensor_split(self.count)[self.index]
+        own, total = counts[mine].sum(), counts.sum()
+        if not own:  # a mean over nothing is no number: a share of 0 of the whole batch is
+            mine = torch.arange(len(rows))
+        for name, tensor in batch.items():
+            batch[name] = tensor[mine]
+        batch[SHARE] = self.count * own / total
+        return batch
+
+
+def count_items(batch: Mapping[str, Tensor], rows: int, next_token: bool = False) -> Tensor:
+    """Over how many losses the mean goes, row by row: one a row, or one for each token that is predicted.
+
+    Example:
+        >>> count_items({"labels": torch.tensor([[5, -100], [6, 7]])}, rows=2)
+        tensor([1., 2.])
+    """
+    labels = batch.get("labels")
+    if labels is None or labels.ndim == 1 or labels.is_floating_point():
+        return torch.ones(rows)
+    return (labels[:, 1:] if next_token else labels).ne(-100).sum(1).float()
+
+
+def _predicts_next(model: Any) -> bool:
+    """Whether a model shifts labels itself, as those that continue texts do."""
+    name = type(model).__name__
+    return not model.config.is_encoder_decoder and ("CausalLM" in name or "LMHead" in name)

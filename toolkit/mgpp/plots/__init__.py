@@ -1,0 +1,1 @@
+"""Pictures: data in, Axes in, Axes out. No torch needed."""

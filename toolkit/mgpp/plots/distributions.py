@@ -1,0 +1,153 @@
+"""The distribution of the weights at one moment of a training, with both thresholds: what a frame of a movie shows."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mgpp.plots import style
+from mgpp.plots.axes import on_own_axes
+from mgpp.plots.runs import METHOD_NAMES, mark_phases
+from mgpp.runs import Run
+
+MAGNITUDES, SHARES = (1e-7, 1.0), (1e-4, 20.0)  # the axes' limits; above 100% is room for the thresholds' names
+X_TICKS, Y_TICKS = (1e-7, 1e-5, 1e-3, 0.1), (1e-4, 1e-3, 0.01, 0.1, 1.0)
+
+
+def magnitude_shares(weights: pd.DataFrame, step: int | None = None) -> pd.DataFrame:
+    """What share of a model's weights has which magnitude at one logged step, both signs together.
+
+    A bin of `count` weights from `left` to `right` holds count / (N · log10(right / left)) of the weights per decade of
+    magnitude, with N all weights, the zeros among them; the area over a logarithmic axis is the share that is not zero.
+
+    Args:
+        weights: frame of `Run.weights`.
+        step: a logged step; the last by default.
+
+    Returns:
+        Columns left, right (edges of the magnitudes), count (over all targets), per_decade. Zeros and the weights
+        beyond the outermost edges count in N but have no row.
+
+    Raises:
+        ValueError: if no histogram was logged at this step.
+
+    Example:
+        >>> rows = {"step": [7, 7, 7], "left": [-0.1, 0.0, 0.01], "right": [-0.01, 0.0, 0.1], "count": [1, 6, 3]}
+        >>> magnitude_shares(pd.DataFrame(rows))
+           left  right  count  per_decade
+        0  0.01    0.1      4         0.4
+    """
+    rows = _rows_at(weights, step)
+    edges = np.sort(rows[["left", "right"]].abs().to_numpy(), axis=1)
+    bins = pd.DataFrame({"left": edges[:, 0], "right": edges[:, 1], "count": rows["count"].to_numpy()})
+    bins = bins[(bins["left"] > 0) & np.isfinite(bins["right"])].groupby(["left", "right"], as_index=False).sum()
+    bins["per_decade"] = bins["count"] / rows["count"].sum() / np.log10(bins["right"] / bins["left"])
+    return bins
+
+
+def _rows_at(weights: pd.DataFrame, step: int | None) -> pd.DataFrame:
+    if weights.empty:
+        raise ValueError(
+            "no histogram of the weights is logged; train with a run_writer, or wait for the first logged step"
+        )
+    steps = weights["step"]
+    rows = weights[steps == (steps.max() if step is None else step)]
+    if rows.empty:
+        raise ValueError(
+            f"no histogram of the weights at step={step}; logged are {steps.min()} to {steps.max()}: "
+            "see Run.weights['step'].unique()"
+        )
+    return rows
+
+
+def moment(run: Run, step: int | None = None) -> dict[str, Any]:
+    """What was logged at a step, the numbers of a frame.
+
+    Args:
+        run: a logged run.
+        step: a logged step of `Run.weights`; the last by default.
+
+    Returns:
+        step, last (step of the log), phase, sparsity, zeros (share of the histogram), pruning_threshold and
+        prior_threshold: None where there is none, or where it is 0, so that it prunes nothing.
+
+    Raises:
+        ValueError: if no histogram, or no row of metrics, was logged at this step.
+    """
+    rows = _rows_at(run.weights, step)
+    step = int(rows["step"].iloc[0])
+    found = run.metrics[run.metrics["step"] == step]
+    if found.empty:  # the histogram is written first
+        raise ValueError(
+            f"{run.name} has no row of metrics for step {step} yet; wait for it, or choose an earlier step"
+        )
+    logged = found.iloc[-1]
+    zeros = rows.loc[(rows["left"] == 0) & (rows["right"] == 0), "count"].sum() / rows["count"].sum()
+    thresholds = {
+        name: float(logged[name]) if pd.notna(logged[name]) and logged[name] > 0 else None
+        for name in ("pruning_threshold", "prior_threshold")
+    }
+    last = int(run.metrics["step"].max())
+    return {"step": step, "last": last, "phase": logged["phase"], "sparsity": logged["sparsity"], "zeros": zeros} | (
+        thresholds
+    )
+
+
+@on_own_axes
+def plot_weight_distribution(run: Run, step: int | None = None, *, ax: Axes, **stairs: Any) -> Axes:
+    """The magnitudes of a run's nonzero weights at one logged step, on logarithmic axes, with both thresholds.
+
+    Args:
+        run: a logged run.
+        step: a logged step of `Run.weights`; the last by default.
+        ax: where to draw; a new figure by default.
+        stairs: further arguments for `Axes.stairs`.
+
+    Raises:
+        ValueError: if no histogram was logged at this step.
+    """
+    now, bins = moment(run, step), magnitude_shares(run.weights, step)
+    edges = np.unique(bins[["left", "right"]])
+    heights = bins.set_index("left")["per_decade"].reindex(edges[:-1], fill_value=0)  # 0 where bins are left out
+    options = {"baseline": SHARES[0] / 10, "fill": True, "color": style.METHOD_COLORS.get(run.method)}
+    ax.stairs(heights, edges, **options | stairs)
+    ax.set(xscale="log", yscale="log", xlim=MAGNITUDES, ylim=SHARES)
+    ax.set(xlabel="magnitude of a weight |θ|", ylabel="weights per decade")
+    ax.set_xticks(X_TICKS, [f"{tick:g}" for tick in X_TICKS])
+    ax.set_yticks(Y_TICKS, [f"{100 * tick:g}%" for tick in Y_TICKS])
+    ax.minorticks_off()
+    ax.set_title(f"{METHOD_NAMES.get(run.method, run.name)}: {zeros_in_words(now)}", loc="left")
+    mark_both_thresholds(now, ax=ax)
+    return ax
+
+
+def mark_both_thresholds(now: dict[str, Any], *, ax: Axes) -> Axes:
+    """Lines at the pruning threshold and the prior threshold τ of a `moment`, where it has them, with their names."""
+    if now["pruning_threshold"] is not None:  # to the left of it everything is pruned: there is room for its name
+        text = f"pruning threshold {now['pruning_threshold']:.4f} "
+        _mark(now["pruning_threshold"], text, 1.0, ax, color=style.PRUNING_THRESHOLD, linestyle="-")
+    if now["prior_threshold"] is not None:
+        off = "\n(prior is off) " if now["phase"] == "frozen" else ""
+        text = f"prior threshold \nτ {now['prior_threshold']:.1e} {off}"
+        _mark(now["prior_threshold"], text, 0.86, ax, color=style.PRIOR_THRESHOLD, linestyle="--")
+    return ax
+
+
+def _mark(value: float, text: str, top: float, ax: Axes, **line: Any) -> None:
+    ax.axvline(value, ymax=top, linewidth=1.4, label=text.strip(), **line)
+    ax.text(value, top, text, transform=ax.get_xaxis_transform(), ha="right", va="top", fontsize=7)
+
+
+def zeros_in_words(now: dict[str, Any]) -> str:
+    """How many weights of a `moment` are zero."""
+    return f"{now['zeros']:.1%} of the weights are zero" if now["zeros"] else "no weight is zero"
+
+
+@on_own_axes
+def plot_sparsity_schedule(run: Run, step: int, *, ax: Axes, **line: Any) -> Axes:
+    """The logged sparsity through training, with the phases' names and a dot at `step`."""
+    ax.plot(run.metrics["step"], run.metrics["sparsity"], **{"color": "0.35"} | line)
+    ax.plot([step], [moment(run, step)["sparsity"]], "o", color=style.BLACK, markersize=5, clip_on=False, zorder=3)
+    ax.set(xlabel="training step", ylabel="sparsity", ylim=(0, 1), xlim=(0, run.metrics["step"].max()))
+    return mark_phases(run, ax=ax)

@@ -1,0 +1,250 @@
+"""Plots: data in, Axes in, Axes out. Each draws one thing; nothing here reads files or trains."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from mgpp.plots import style
+from mgpp.plots.axes import on_own_axes
+from mgpp.plots.landscape import excess, mark_prior_threshold, plot_penalties, plot_prior_family
+from mgpp.runs import Run
+
+__all__ = [
+    "excess",
+    "mark_phases",
+    "mark_prior_threshold",
+    "mark_pruning_threshold",
+    "plot_metric",
+    "plot_penalties",
+    "plot_prior_family",
+    "plot_remaining_weights",
+    "plot_sparsity_by_layer",
+    "plot_thresholds",
+    "plot_trajectories",
+    "remaining_density",
+]
+
+
+def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.DataFrame:
+    """The density of the nonzero weights of a model at one logged step, from the histogram `Run.weights`.
+
+    Args:
+        weights: frame of `Run.weights`.
+        step: a logged step; the last by default.
+
+    Returns:
+        Columns left, right (edges of the bins, finite), count (over all targets), density (integrates to 1).
+    """
+    step = weights["step"].max() if step is None else step
+    rows = weights[(weights["step"] == step) & ~((weights["left"] == 0) & (weights["right"] == 0))]
+    bins = rows.groupby(["left", "right"], as_index=False)["count"].sum()
+    bins = bins[np.isfinite(bins["left"]) & np.isfinite(bins["right"])]
+    bins["density"] = bins["count"] / bins["count"].sum() / (bins["right"] - bins["left"])
+    return bins.sort_values("left", ignore_index=True)
+
+
+@on_own_axes
+def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes, limit: float = 0.3, **line: Any) -> Axes:
+    """Density of the remaining nonzero weights at the last logged step, a line a run, coloured by method."""
+    for run in runs:
+        bins = remaining_density(_filled(run, "weights"))
+        x, y = _steps_of(bins)
+        ax.plot(x, y, **_look(run) | line)
+    ax.set(xlabel="remaining weight θ", ylabel="density", xlim=(-limit, limit))
+    ax.set_ylim(bottom=0)
+    return _legend_by_method(ax)
+
+
+def _steps_of(bins: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Outline of a histogram whose empty bins are left out: 0 wherever there is no bin."""
+    left, right, density = (bins[name].to_numpy() for name in ("left", "right", "density"))
+    edges = np.concatenate([left, right])
+    heights = np.concatenate([density, np.zeros_like(density)])
+    keep = np.concatenate([np.ones(len(left), bool), ~np.isin(right, left)])  # a right edge counts where a gap begins
+    order = np.argsort(edges[keep], kind="stable")
+    x, y = edges[keep][order], heights[keep][order]
+    return np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
+
+
+def plot_thresholds(runs: Iterable[Run], *, ax: Axes | None = None, **line: Any) -> Axes:
+    """The pruning threshold through training, a line a run, coloured by method, with the phases marked."""
+    return plot_metric(runs, "pruning_threshold", ax=ax, **line)
+
+
+@on_own_axes
+def plot_metric(runs: Iterable[Run], column: str, *, ax: Axes, **line: Any) -> Axes:
+    """One column of `Run.metrics` through training, a line a run, coloured by method.
+
+    The phases of the first run that is pruned are marked; a dense run has none.
+
+    Args:
+        runs: what to draw.
+        column: such as "loss", "sparsity" or "eval_accuracy"; steps without a value are passed over.
+        ax: where to draw; a new figure by default.
+        line: further arguments for `Axes.plot`.
+
+    Raises:
+        ValueError: if a run has not logged the column.
+    """
+    runs = list(runs)
+    for run in runs:
+        if column not in run.metrics:
+            raise ValueError(f"{run.name} has logged no {column}; its metrics are {', '.join(run.metrics.columns)}")
+        rows = run.metrics.dropna(subset=[column])
+        ax.plot(rows["step"], rows[column], **_look(run) | line)
+    ax.set(xlabel="training step", ylabel=METRIC_NAMES.get(column, column.replace("_", " ")), xlim=(0, None))
+    if column not in UNBOUNDED:
+        ax.set_ylim(bottom=0)
+    for run in [run for run in runs if run.method != "dense"][:1]:
+        mark_phases(run, ax=ax)
+    return _legend_by_method(ax)
+
+
+def mark_phases(run: Run, *, ax: Axes) -> Axes:
+    """Lines where pruning begins and the mask is frozen, phases' names above; nothing if the run does not say."""
+    steps = run.info.get("steps")
+    if steps is None:
+        return ax
+    names = {"warm-up": (0, steps["begin"]), "pruning": (steps["begin"], steps["end"])}
+    names["frozen"] = (steps["end"], steps["total"])
+    for step in (steps["begin"], steps["end"]):
+        ax.axvline(step, color="0.7", linewidth=0.6, zorder=0)
+    for name, (left, right) in names.items():
+        place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        ax.text((left + right) / 2, 1.01, name, color="0.35", fontsize=7, **place)
+    ax.set_xlim(0, steps["total"])
+    return ax
+
+
+@on_own_axes
+def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
+    """Sparsity of each layer and kind of weight at the last logged step, as a heat map."""
+    layers = _filled(run, "layers")
+    last = layers[layers["step"] == layers["step"].max()]
+    table = last.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
+    options: dict[str, Any] = {"annot": True, "fmt": ".3f", "cmap": "cividis", "cbar_kws": {"label": "sparsity"}}
+    sns.heatmap(table, ax=ax, **options | heatmap)
+    ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in table.columns], rotation=0, fontsize=6)
+    ax.set(xlabel="", ylabel="layer", title=run_label(run))
+    return ax
+
+
+@on_own_axes
+def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Axes:
+    """Single weights through training: those kept at the end in the slab's colour, those pruned in the spike's.
+
+    Dotted: the pruning threshold and its negative. A weight that lies between them at a prune event is set to zero. The
+    line of a pruned weight ends at the first logged step from which on it is zero.
+    """
+    table = _filled(run, "trajectories").pivot_table(index="step", columns=["name", "index"], values="value")
+    kept = table.columns[table.iloc[-1] != 0][: count // 2]
+    pruned = table.columns[table.iloc[-1] == 0][: count // 2]
+    options: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.8}
+    looks = ((pruned, style.SPIKE, "--", "pruned at the end"), (kept, style.SLAB, "-", "kept"))
+    for chosen, color, dashes, label in looks:
+        for number, weight in enumerate(chosen):
+            path = _until_zero_for_good(table[weight])
+            name = None if number else label  # one entry of the legend for all
+            ax.plot(path.index, path.to_numpy(), dashes, label=name, color=color, **options | line)
+    mark_pruning_threshold(run, ax=ax)
+    ax.set(xlabel="training step", ylabel="weight θ")
+    ax.set_title(run_label(run), pad=14)  # above the phases' names
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)  # below: the lines fill the inside
+    return mark_phases(run, ax=ax)
+
+
+def _until_zero_for_good(values: pd.Series) -> pd.Series:
+    """The values up to the first of the zeros that stay; all of them where the last is not zero."""
+    moving = np.flatnonzero(values.to_numpy())
+    return values.iloc[: moving[-1] + 2 if len(moving) else 1]
+
+
+def mark_pruning_threshold(run: Run, *, ax: Axes) -> Axes:
+    """The pruning threshold and its negative against the step, if the run has logged one."""
+    rows = run.metrics.dropna(subset=["pruning_threshold"])
+    for sign, label in ((1, "± pruning threshold"), (-1, None)):
+        if len(rows):
+            ax.plot(
+                rows["step"],
+                sign * rows["pruning_threshold"],
+                ":",
+                color=style.PRUNING_THRESHOLD,
+                label=label,
+                zorder=3,
+            )
+    return ax
+
+
+def _filled(run: Run, frame: str) -> pd.DataFrame:
+    """A frame of the run that has rows."""
+    rows: pd.DataFrame = getattr(run, frame)
+    if rows.empty:
+        raise ValueError(
+            f"{run.name} has logged no {frame}; train with a run_writer, or wait for the first logged step"
+        )
+    return rows
+
+
+def run_label(run: Run) -> str:
+    """A run's name for people.
+
+    Example:
+        >>> from pathlib import Path
+        >>> run_label(Run(Path("mine"), {"recipe": {"method": "l2", "seed": 1, "sparsity": {"final": 0.9}}}))
+        'L2, sparsity 0.9, seed 1'
+    """
+    if not run.method:  # a log of one's own Trainer, without a recipe
+        return run.name
+    return f"{METHOD_NAMES.get(run.method, run.method)}, sparsity {run.sparsity:g}, seed {run.seed}"
+
+
+METRIC_NAMES = {"eval_accuracy": "accuracy on the validation set", "mask_churn": "mask churn", "lam": "λ"}
+UNBOUNDED = {"loss", "eval_accuracy", "eval_loss"}  # a y axis from 0 would hide what changes
+METHOD_NAMES = {  # in the order of tables and legends
+    "dense": "dense",
+    "mgpp": "MGPP",
+    "l2": "L2",
+    "l1": "L1",
+    "gmp": "GMP (no penalty)",
+    "gmp-star": "GMP*",
+    "l0": "L0",
+    "movement": "movement",
+    "soft-movement": "soft movement",
+    "platon": "PLATON",
+    "platon-frozen": "PLATON, mask frozen",
+    "transfer": "transfer",
+}
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """Names of methods, each once, in the order of tables and legends; unknown ones at the end.
+
+    Example:
+        >>> in_order(["mine", "l2", "mgpp", "l2"])
+        ['mgpp', 'l2', 'mine']
+    """
+    known = list(METHOD_NAMES)
+    return sorted(set(methods), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _look(run: Run) -> dict[str, Any]:
+    return {
+        "color": style.METHOD_COLORS.get(run.method),
+        "linestyle": style.METHOD_LINES.get(run.method, "-"),
+        "label": METHOD_NAMES.get(run.method, run.method or run.name),
+        "linewidth": 0.9,
+        "alpha": 0.85,
+    }
+
+
+def _legend_by_method(ax: Axes) -> Axes:
+    """One entry a label, however many runs share it."""
+    handles, labels = ax.get_legend_handles_labels()
+    unique: Mapping[str, Any] = dict(zip(labels, handles, strict=True))
+    if unique:
+        ax.legend(unique.values(), unique.keys())
+    return ax

@@ -1,0 +1,152 @@
+"""What λ, σ0² and σ1² do in training: runs in which one of them at a time was changed, as a table and as plots."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mgpp.plots import style
+from mgpp.plots.axes import on_own_axes
+from mgpp.plots.landscape import SYMBOLS
+from mgpp.prior.mixture import MixtureGaussianPrior
+from mgpp.runs import Run
+
+FIELDS = tuple(SYMBOLS)
+
+
+def default_prior(runs: Iterable[Run]) -> MixtureGaussianPrior:
+    """The prior around which the runs vary: of each hyperparameter the commonest value.
+
+    Raises:
+        ValueError: if there are no finished runs of MGPP, or no value is commoner than the others.
+    """
+    settings = pd.DataFrame([run.recipe["prior"] for run in _finished(runs)])
+    commonest = {field: settings[field].mode() for field in FIELDS}
+    for field, values in commonest.items():
+        if len(values) > 1:
+            raise ValueError(
+                f"{field} is {' and '.join(f'{v:g}' for v in values)} equally often; train more of the sweep"
+            )
+    return MixtureGaussianPrior(**{field: float(values.iloc[0]) for field, values in commonest.items()})
+
+
+def sensitivity_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """A row for each hyperparameter and value; the default run stands under each of the three.
+
+    Returns:
+        Columns field, value, name; accuracy and accuracy_se on the test set; spike_before, share of the weights in the
+        spike at the last logged step before pruning; spike_kept, share of the weights kept at the end that lie below
+        the prior threshold; prior_threshold and pruning_threshold at the end of pruning.
+
+    Raises:
+        ValueError: if there are no finished runs of MGPP, or they differ in more than one hyperparameter at a time.
+    """
+    runs = _finished(runs)
+    _check_one_experiment(runs)
+    default = default_prior(runs)
+    rows = [{"field": field, "value": value} | measured(run) for run in runs for field, value in _changed(run, default)]
+    return pd.DataFrame(rows).sort_values(["field", "value"], ignore_index=True)
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """What the sweep compares, from one run's log."""
+    metrics = run.metrics
+    warmup = metrics[metrics["phase"] == "warmup"]
+    both = metrics.dropna(subset=["prior_threshold", "pruning_threshold"])
+    if warmup.empty or both.empty:
+        raise ValueError(
+            f"{run.name} has no logged step in the warm-up, or none with both thresholds; set sparsity.warmup"
+        )
+    pruned = both.iloc[-1]
+    kept = 1 - pruned["sparsity"]
+    return {
+        "name": run.name,
+        "accuracy": run.final["accuracy"],
+        "accuracy_se": run.final["accuracy_se"],
+        "spike_before": warmup["spike_fraction"].iloc[-1],
+        "spike_kept": max(pruned["spike_fraction"] - pruned["sparsity"], 0.0) / kept,
+        "prior_threshold": pruned["prior_threshold"],
+        "pruning_threshold": pruned["pruning_threshold"],
+    }
+
+
+def _finished(runs: Iterable[Run]) -> list[Run]:
+    found = [run for run in runs if run.status == "finished" and run.method == "mgpp"]
+    if not found:
+        raise ValueError("no finished runs of method mgpp among these; data/sensitivity.txt lists those of a sweep")
+    return found
+
+
+def _check_one_experiment(runs: list[Run]) -> None:
+    """Nothing, if the recipes differ in the prior alone."""
+    first = runs[0]
+    for run in runs[1:]:
+        others = [key for key in first.recipe if key != "prior" and run.recipe.get(key) != first.recipe[key]]
+        if others:
+            raise ValueError(
+                f"{run.name} and {first.name} differ in {', '.join(others)}; a sweep changes the prior alone"
+            )
+
+
+def _changed(run: Run, default: MixtureGaussianPrior) -> list[tuple[str, float]]:
+    """Which hyperparameter the run changes and to what; all three for the default run."""
+    values = {field: float(run.recipe["prior"][field]) for field in FIELDS}
+    changed = [(field, value) for field, value in values.items() if value != getattr(default, field)]
+    if len(changed) > 1:
+        words = " and ".join(f"{field}={value:g}" for field, value in changed)
+        raise ValueError(f"{run.name} changes {words} at once; a sweep changes one hyperparameter at a time")
+    return changed or list(values.items())
+
+
+@on_own_axes
+def plot_accuracy(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
+    """Accuracy on the test set against one hyperparameter, with bars of one standard error of a single run."""
+    rows = _rows(table, field)
+    look: dict[str, Any] = {
+        "fmt": "o-",
+        "color": style.METHOD_COLORS["mgpp"],
+        "markersize": 4,
+        "capsize": 2,
+        "elinewidth": 0.8,
+    }
+    ax.errorbar(rows["value"], rows["accuracy"], yerr=rows["accuracy_se"], **look | points)
+    return _against(ax, field, "accuracy")
+
+
+@on_own_axes
+def plot_spike_shares(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
+    """Share of the weights in the spike against one hyperparameter: before pruning, and among those kept at the end."""
+    rows = _rows(table, field)
+    options: dict[str, Any] = {"markersize": 4} | points
+    ax.plot(rows["value"], rows["spike_before"], "o-", color=style.SPIKE, label="of all, before pruning", **options)
+    ax.plot(rows["value"], rows["spike_kept"], "s--", color=style.SLAB, label="of those kept, at the end", **options)
+    ax.set_ylim(-0.04, 1.04)
+    return _against(ax, field, "share in the spike")
+
+
+@on_own_axes
+def plot_both_thresholds(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
+    """Prior threshold and pruning threshold at the end of pruning against one hyperparameter."""
+    rows = _rows(table, field)
+    for column, color, look in (
+        ("pruning_threshold", style.PRUNING_THRESHOLD, "o-"),
+        ("prior_threshold", style.PRIOR_THRESHOLD, "s--"),
+    ):
+        label = column.replace("_", " ") + (" τ" if column.startswith("prior") else "")
+        ax.plot(rows["value"], rows[column], look, color=color, label=label, markersize=4, **points)
+    ax.set_yscale("log")
+    return _against(ax, field, "threshold")
+
+
+def _rows(table: pd.DataFrame, field: str) -> pd.DataFrame:
+    rows = table[table["field"] == field]
+    if rows.empty:
+        raise ValueError(f"field={field!r} is not in the table; it has {', '.join(sorted(set(table['field'])))}")
+    return rows
+
+
+def _against(ax: Axes, field: str, what: str) -> Axes:
+    ax.set(xscale="log", xlabel=SYMBOLS[field], ylabel=what)
+    ax.margins(x=0.08)
+    return ax

@@ -1,1 +1,0 @@
-"""The experiment: recipes, tasks and training."""

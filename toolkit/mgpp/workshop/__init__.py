@@ -1,0 +1,1 @@
+"""What serves the course: checkers of its exercises, and a toy problem."""

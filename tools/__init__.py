@@ -1,0 +1,1 @@
+"""Makers of the tables in the documentation, for developers."""
