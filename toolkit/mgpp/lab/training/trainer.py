@@ -36,8 +36,8 @@ class PruningTrainer(ParallelTrainer):
     """The Trainer, with three things of its own.
 
     Its checkpoints are those of `mgpp.lab.training.checkpoints`. What the Trainer's own lack: the Pruner's state, the
-    loss summed up since the last logged step, and the random state at the beginning of the epoch, from which the order of
-    the data comes. A loss, a gradient or a weight that is no number ends the training at once. And the learning rate
+    loss summed up since the last logged step, and the random state at the beginning of the epoch, from which the order
+    of the data comes. A loss, a gradient or a weight that is no number ends the training at once. And the learning rate
     starts again `rewinds` times.
 
     Args:
