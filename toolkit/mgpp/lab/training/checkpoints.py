@@ -18,12 +18,10 @@ the last event beside it.
 """
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,7 @@ from torch import Tensor
 from mgpp.pruning.callback import STATE_FILE
 from mgpp.pruning.sharded.shards import part_of
 from mgpp.runs import RunWarning
-from mgpp.runs.files import to_disk
+from mgpp.runs.files import remove_folder, sha256
 
 MODEL_FILE, TRAINER_FILE, MANIFEST = "model.safetensors", "trainer_state.json", "manifest.json"
 FORMAT = 1
@@ -160,62 +158,13 @@ def check_processes(checkpoint: Path, count: int, sharded: bool = False) -> None
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as stream:
-        return {"bytes": path.stat().st_size, "sha256": file_digest(stream, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def write_manifest(folder: Path, **info: Any) -> None:
     """Note size and hash of all files in a folder."""
     files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, **info, "files": files}, indent=1), encoding="utf-8")
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A hidden folder to write to, which becomes `target`, in place of what is there, when all of it is on the disk.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp()) / "final"
-        >>> with whole_folder(target) as folder:
-        ...     _ = (folder / "weights").write_text("all")
-        ...     target.exists()
-        False
-        >>> (target / "weights").read_text()
-        'all'
-    """
-    hidden = target.with_name(f".{target.name}.writing")
-    try:
-        begin_folder(hidden)
-        yield hidden
-        complete_folder(hidden, target)
-    except OSError:
-        shutil.rmtree(hidden, ignore_errors=True)  # on a full disk half a folder is in the way
-        raise
-
-
-def begin_folder(hidden: Path) -> None:
-    """An empty folder, whatever was there."""
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir(parents=True)
-
-
-def complete_folder(hidden: Path, target: Path) -> None:
-    """Bring a folder to the disk, and give it its name."""
-    for path in [*hidden.rglob("*"), hidden]:
-        to_disk(path)
-    remove_folder(target)
-    os.replace(hidden, target)
-    to_disk(target.parent)
-
-
-def remove_folder(target: Path) -> None:
-    """Delete a folder, so that it is never seen half deleted."""
-    if target.exists():
-        hidden = target.with_name(f".{target.name}.deleting")
-        shutil.rmtree(hidden, ignore_errors=True)
-        os.replace(target, hidden)
-        shutil.rmtree(hidden)
 
 
 def remove_leftovers(folder: Path, step: int, keep: int | None) -> None:

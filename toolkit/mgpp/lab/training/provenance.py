@@ -15,6 +15,7 @@ import torch.distributed as dist
 from mgpp.lab.models.packages import REVIEWS
 from mgpp.lab.recipes.strict import shown
 from mgpp.runs import Run, RunError, RunWarning
+from mgpp.runs.files import sha256
 
 PACKAGES = ("mgpp-toolkit", "torch", "transformers", "accelerate", "datasets", "numpy", "pandas")
 
@@ -80,14 +81,9 @@ def weights_hash(folder: Path) -> str | None:
         >>> weights_hash(Path("google-bert/bert-base-uncased"))
     """
     if (folder / "model.safetensors").is_file():
-        return _sha256(folder / "model.safetensors")
-    parts = [f"{part.name} {_sha256(part)}\n" for part in sorted(folder.glob("model-*.safetensors"))]
+        return sha256(folder / "model.safetensors")
+    parts = [f"{part.name} {sha256(part)}\n" for part in sorted(folder.glob("model-*.safetensors"))]
     return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else None
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sources_of(

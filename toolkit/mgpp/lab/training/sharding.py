@@ -12,11 +12,12 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor
 
 from mgpp.lab.recipes.strict import RecipeError
-from mgpp.lab.training.checkpoints import fill_, weights_of, whole_folder
+from mgpp.lab.training.checkpoints import fill_, weights_of
 from mgpp.lab.training.processes import asks_for_shards, is_main
 from mgpp.pruning.callback import bind
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.sharded.shards import is_dtensor, part_of
+from mgpp.runs.files import whole_folder
 
 
 def is_sharded(model: Any) -> bool:

@@ -10,9 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mgpp.lab.training.checkpoints import (
     MODEL_FILE,
     TRAINER_FILE,
-    begin_folder,
     checkpoint_folder,
-    complete_folder,
     load_weights,
     reading,
     rotate,
@@ -28,6 +26,7 @@ from mgpp.lab.training.states import load_state, save_state, save_tensors
 from mgpp.pruning.callback import STATE_FILE
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.sharded.peers import Peers
+from mgpp.runs.files import begin_folder, complete_folder
 
 STATE_OF_A_PROCESS = {"now", "epoch", "loss", "total_loss", "last_logged"}
 
