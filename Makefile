@@ -114,7 +114,7 @@ tables: env
 
 # the simulation of consistency where runs of it are missing, some forty minutes
 consistency: env
-	@$(BIN)/python -m studies.consistency.simulation --out data/consistency
+	@$(BIN)/python -m studies.consistency --out data/consistency
 
 # what docs/reliability.md says, tried again; disks are filled for real where root can mount small ones
 RELIABILITY := kills faults distributed sweep trust export

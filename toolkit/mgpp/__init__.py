@@ -50,7 +50,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "lab.sweeps.compare": ["compare"],
         "lab.sweeps.record": ["load_sweep"],
         "lab.sweeps.launchers": ["LocalProcesses", "RayCluster", "SlurmJobs"],
-        "lab.comparison.frame": ["comparison_frame", "comparison_summary"],
+        "lab.comparison.frame": ["comparison_frame", "comparison_summary", "paired_to"],
         "lab.comparison.report": ["write_comparison"],
         "lab.comparison.figures": ["figure_comparison", "figure_survivors"],
         "lab.models.packages": ["pretrained_weights"],
