@@ -14,7 +14,8 @@ This package alone knows these names. A folder can be read while it is written a
 
 from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError, RunWarning
 from mgpp.runs.locks import is_being_written, refuse_if_written
-from mgpp.runs.reader import Run, check_frames, load_run, load_runs, score_in_words, summary
+from mgpp.runs.reader import Run, check_frames, load_run, load_runs, summary
+from mgpp.runs.scores import format_score, unit
 from mgpp.runs.writer import RunWriter, check_folder, mark_failed
 
 __all__ = [
@@ -27,11 +28,12 @@ __all__ = [
     "RunWriter",
     "check_folder",
     "check_frames",
+    "format_score",
     "is_being_written",
     "load_run",
     "load_runs",
     "mark_failed",
     "refuse_if_written",
-    "score_in_words",
     "summary",
+    "unit",
 ]

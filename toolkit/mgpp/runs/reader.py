@@ -1,7 +1,6 @@
 """Read runs: `load_run` gives a `Run`, whose frames are read when they are asked for."""
 
 import json
-import math
 import os
 import warnings
 from dataclasses import dataclass, field
@@ -181,22 +180,6 @@ def check_frames(folder: str | Path) -> None:
     """
     for frame in FRAMES:
         check_parts(Path(folder) / f"{frame}.parquet")
-
-
-def score_in_words(metric: str, value: float, error: float | None = None) -> str:
-    """A metric as people read it, with its standard error if it has one: shares in percent, a perplexity as it is.
-
-    Example:
-        >>> score_in_words("accuracy", 0.756, 0.0123), score_in_words("perplexity", 159.6132, 0.0494)
-        ('accuracy 75.6% ± 1.2%', 'perplexity 159.613 ± 0.049')
-    """
-    known = error is not None and math.isfinite(error)
-    if metric != "perplexity":
-        return f"{metric} {value:.1%}" + (f" ± {error:.1%}" if known else "")
-    if not known or not error or not math.isfinite(value):
-        return f"{metric} {value:.4g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))  # two of the error's
-    return f"{metric} {value:.{digits}f} ± {error:.{digits}f}"
 
 
 def summary(runs: list[Run]) -> pd.DataFrame:

@@ -87,10 +87,10 @@ def sweep(
 
 def _show_means(table: "DataFrame") -> None:
     """Means over seeds as people read them; the columns metric, mean and se become one."""
-    from mgpp.runs import score_in_words
+    from mgpp.runs import format_score
 
     def _score(row: "Series") -> str:
-        return "-" if row["mean"] != row["mean"] else score_in_words(row["metric"], row["mean"], row["se"])
+        return "-" if row["mean"] != row["mean"] else format_score(row["metric"], row["mean"], row["se"])
 
     shown = table.assign(score=[_score(row) for _, row in table.iterrows()])
     counts = [name for name in ("seeds", "failed", "unfinished") if name in table]

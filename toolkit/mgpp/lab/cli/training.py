@@ -77,8 +77,8 @@ def _report(run: "Run") -> None:
 
 def _result(run: "Run") -> str:
     """One line on a finished run: the metric that decides, and the sparsity."""
-    from mgpp.runs import score_in_words
+    from mgpp.runs import format_score
 
     split = "test" if f"validation_{run.metric}" in run.final else "validation"
-    score = score_in_words(run.metric, run.final[run.metric], run.final.get(f"{run.metric}_se"))
+    score = format_score(run.metric, run.final[run.metric], run.final.get(f"{run.metric}_se"))
     return f"{run.folder}: {score} on the {split} set, sparsity {run.final['sparsity']:.4f}"

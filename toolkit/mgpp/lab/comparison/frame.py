@@ -18,7 +18,6 @@ PAIRED_COLUMNS = (
     *("sparsity", "rival", "mean", "se", "seeds", "t_low", "t_high", "bootstrap_low", "bootstrap_high", "test_se"),
     "mixed_precision",
 )
-NO_SHARES = {"perplexity", "loss"}  # all other metrics are shares, shown in percent
 MUST_AGREE = {"metric": "metric", "steps": "number of optimizer steps", "data": "data's hash", "model": "model's hash"}
 
 
@@ -194,14 +193,3 @@ def paired_differences(runs: Iterable[Run], method: str = "mgpp") -> pd.DataFram
     """
     found = paired_to(comparison_frame(runs), method)[["sparsity", "rival", "mean", "se", "seeds"]]
     return found[found["seeds"] > 1].reset_index(drop=True)
-
-
-def unit(metric: str) -> tuple[float, str]:
-    """What a metric is multiplied by in tables and figures, and its name there.
-
-    Example:
-        >>> unit("accuracy"), unit("perplexity")
-        ((100.0, 'accuracy, %'), (1.0, 'perplexity'))
-    """
-    words = metric.replace("_", " ")
-    return (1.0, words) if metric in NO_SHARES else (100.0, f"{words}, %")

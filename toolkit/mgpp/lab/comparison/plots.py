@@ -8,11 +8,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from mgpp.lab.comparison.frame import comparison_summary, judged_by, unit
+from mgpp.lab.comparison.frame import comparison_summary, judged_by
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
 from mgpp.plots.runs import METHOD_NAMES, in_order
-from mgpp.runs import Run
+from mgpp.runs import Run, unit
 
 
 class NothingToDrawError(ValueError):

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, judged_by, paired_to, unit
+from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, judged_by, paired_to
 from mgpp.lab.comparison.tuning import NO_SETTINGS
 from mgpp.plots.runs import METHOD_NAMES, in_order
-from mgpp.runs import Run
+from mgpp.runs import Run, unit
 
 REFERENCE = "mgpp"
 
