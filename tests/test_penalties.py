@@ -29,7 +29,7 @@ def test_there_is_no_spike(penalty):
     assert (penalty.spike_probability(w) == 0).all()
     assert (penalty.inclusion_probability(w) == 1).all()
     assert not penalty.has_threshold
-    with pytest.raises(NoThresholdError, match="no spike"):
+    with pytest.raises(NoThresholdError, match="L2|L1|L0|NoPenalty"):
         _ = penalty.threshold
 
 
@@ -63,5 +63,5 @@ def test_a_penalty_without_formulas_is_refused_when_it_is_made():
 
 
 def test_a_negative_strength_is_refused():
-    with pytest.raises(ValueError, match="L2: strength=-1"):
+    with pytest.raises(ValueError, match="strength"):
         L2(-1)

@@ -114,11 +114,11 @@ def test_matrices_and_mixed_types():
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_k_out_of_range(k):
-    with pytest.raises(ValueError, match=f"k={k} must be from 1"):
+    with pytest.raises(ValueError, match=f"k={k}"):
         magnitude_threshold(torch.ones(3), k)
 
 
 @pytest.mark.parametrize("values", [[1.0, math.nan], [math.nan, math.nan]])
 def test_nan_is_refused_by_name(values):
-    with pytest.raises(ValueError, match="layer.7 holds NaN"):
+    with pytest.raises(ValueError, match="layer.7"):
         magnitude_threshold({"layer.7": torch.tensor(values)}, 1)

@@ -8,8 +8,8 @@ import torch
 
 from mgpp import MixtureGaussianPrior
 from mgpp.architectures import kind_of, layer_of
-from mgpp.pruning.events import PruneEvent
 from mgpp.pruning.observer import BIN_EDGES
+from mgpp.pruning.pruner import PruneEvent
 
 
 def add_grads_(prior: MixtureGaussianPrior, grads, weights, *, n):

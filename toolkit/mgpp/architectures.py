@@ -1,4 +1,4 @@
-"""What the prunable matrices are called: by model family, by kind, by layer. Names only, no models, no torch."""
+"""Know the names of prunable matrices: by model family, kind and layer. No models, no torch."""
 
 import re
 from functools import cache
@@ -80,7 +80,7 @@ ALIASES = {
 
 @cache  # asked again at every logged step
 def kind_of(name: str) -> str:
-    """The kind of a weight by its name: query, key, value, attention_output, intermediate, output, or other.
+    """Return the kind of a weight by its name: query, key, value, attention_output, intermediate, output, or other.
 
     Example:
         >>> kind_of("bert.encoder.layer.3.attention.output.dense.weight")
@@ -97,7 +97,7 @@ def kind_of(name: str) -> str:
 
 @cache
 def layer_of(name: str) -> int:
-    """The index of the block a weight belongs to, -1 if it has none.
+    """Return the index of the block that a weight belongs to, -1 without one.
 
     Example:
         >>> layer_of("bert.encoder.layer.3.attention.output.dense.weight")

@@ -1,1 +1,1 @@
-"""The mathematics: priors, penalties and schedules. No models, no optimizer, no files."""
+"""Priors, penalties and schedules: the mathematics, without models, optimizers or files."""

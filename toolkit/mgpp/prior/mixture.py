@@ -1,4 +1,4 @@
-"""The mixture Gaussian prior: a narrow Gaussian (spike) and a wide one (slab) for every weight."""
+"""Define the mixture Gaussian prior: a narrow Gaussian (spike) and a wide one (slab) for every weight."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SMALLEST_VAR, LARGEST_VAR = 1e-30, 1e6
 
 @dataclass(frozen=True)
 class MixtureGaussianPrior(Penalty):
-    r"""The prior of MGPP on a weight θ, Zhang, Sun & Liang (2024), section 3; Sun, Song & Liang (2021).
+    r"""Mixture Gaussian prior on a weight θ (Zhang, Sun & Liang 2024, section 3; Sun, Song & Liang 2021).
 
         π(θ)  = λ N(θ; 0, σ1²) + (1-λ) N(θ; 0, σ0²)
         p0(θ) = sigmoid( log((1-λ)/λ) + ½ log(σ1²/σ0²) - ½ θ² (1/σ0² - 1/σ1²) )      spike probability
@@ -36,7 +36,7 @@ class MixtureGaussianPrior(Penalty):
         slab_var: σ1², variance of the slab, up to 1e6.
 
     Raises:
-        ValueError: if a value is out of its range; the message says which and what to change.
+        ValueError: if a value is out of its range; the message names it.
 
     Example:
         >>> prior = MixtureGaussianPrior(lam=1e-6, spike_var=1e-7, slab_var=0.1)
@@ -57,7 +57,7 @@ class MixtureGaussianPrior(Penalty):
     def __post_init__(self) -> None:
         name = type(self).__name__
         bounds = {
-            "lam": (0.0, 1.0, "it is the slab's share of the mixture, for instance 1e-4"),
+            "lam": (0.0, 1.0, "it is the weight of the slab, for instance 1e-4"),
             "spike_var": (SMALLEST_VAR, LARGEST_VAR, "it is a variance, for instance 1e-7"),
             "slab_var": (SMALLEST_VAR, LARGEST_VAR, "it is a variance, for instance 0.1"),
         }
@@ -65,28 +65,28 @@ class MixtureGaussianPrior(Penalty):
             object.__setattr__(self, field, check_number(name, field, getattr(self, field), low, high, hint))
         if self.spike_var > self.slab_var:
             raise ValueError(
-                f"{name}: spike_var={self.spike_var:g} is larger than slab_var={self.slab_var:g}; "
-                "the spike is the narrow component, so swap the two or lower spike_var"
+                f"{name}: spike_var={self.spike_var:g} must not exceed slab_var={self.slab_var:g}; "
+                "the spike is the narrow component"
             )
 
     @property
     def log_odds_at_zero(self) -> float:
-        """log((1-λ)/λ) + ½ log(σ1²/σ0²): the log odds of the spike at θ = 0; infinite where λ is 0 or 1."""
+        """Log odds of the spike at θ = 0, log((1-λ)/λ) + ½ log(σ1²/σ0²); infinite if λ is 0 or 1."""
         if self.lam in (0.0, 1.0):
             return math.inf if self.lam == 0 else -math.inf
         return math.log1p(-self.lam) - math.log(self.lam) + 0.5 * math.log(self.slab_var / self.spike_var)
 
     @property
     def precision_gap(self) -> float:
-        """1/σ0² - 1/σ1², never negative."""
+        """Difference of the precisions, 1/σ0² - 1/σ1²; never negative."""
         return (self.slab_var - self.spike_var) / (self.slab_var * self.spike_var)
 
     @property
     def threshold(self) -> float:
-        """The prior threshold τ, a magnitude: below it a weight belongs to the spike, above it to the slab.
+        """Prior threshold τ: a weight with |θ| < τ belongs to the spike, one with |θ| > τ to the slab.
 
         Raises:
-            NoThresholdError: if the spike is never, or always, the more probable component.
+            NoThresholdError: if one component is the more probable one everywhere.
         """
         odds, gap = self.log_odds_at_zero, self.precision_gap
         if odds <= 0:
@@ -99,7 +99,7 @@ class MixtureGaussianPrior(Penalty):
         return math.sqrt(2 * odds / gap)
 
     def scale(self, n: int) -> float:
-        """1/n: the log prior counts once against the log likelihood of n examples."""
+        """Return 1/n: the log prior counts once against the log likelihood of n examples."""
         return 1 / n
 
     def _spike_probability(self, xp: Any, w: Array) -> Array:
@@ -116,7 +116,7 @@ class MixtureGaussianPrior(Penalty):
         return w * (self._spike_probability(xp, w) * self.precision_gap + 1 / self.slab_var)
 
     def _penalty(self, xp: Any, w: Array) -> Array:
-        """-log π. The sum of the components is taken in the log domain; a component of weight 0 is left out."""
+        """-log π, summed in the log domain; a component of weight 0 is left out."""
         logs = [
             math.log(weight) - 0.5 * math.log(2 * math.pi * var) - w * w / (2 * var)
             for weight, var in ((self.lam, self.slab_var), (1 - self.lam, self.spike_var))
@@ -125,10 +125,10 @@ class MixtureGaussianPrior(Penalty):
         return -(xp.logaddexp(*logs) if len(logs) == 2 else logs[0])
 
     def _adder(self, w: Array, scale: float) -> Callable[[Array, Array], None]:
-        """The formula of `_grad` in five operations of torch on one temporary.
+        """Evaluate the formula of `_grad` in five torch operations on one temporary.
 
-        The log odds are held above a bound below which the spike no longer counts beside the slab: exponentials that
-        overflow or underflow take many times longer, and most weights lie far beyond the spike.
+        The log odds are clamped where the spike no longer counts beside the slab: exponentials that overflow or
+        underflow take many times longer, and most weights lie far beyond the spike.
         """
         if not is_torch(w) or self.lam in (0.0, 1.0):
             return super()._adder(w, scale)
@@ -145,7 +145,7 @@ class MixtureGaussianPrior(Penalty):
         return _add_
 
     def _numbers(self, w: Array, *numbers: float) -> list[Array]:
-        """Numbers as tensors beside `w`, in the precision of the computation."""
+        """Return numbers as tensors on the device of `w`, in the precision of the computation."""
         xp = array_namespace(w)
         dtype = xp.float64 if w.dtype == xp.float64 else xp.float32
         return [w.new_full((), number, dtype=dtype) for number in numbers]
@@ -162,13 +162,13 @@ class MixtureGaussianPrior(Penalty):
 
     @property
     def _least_log_odds(self) -> float:
-        """Log odds at which the spike's pull is at most e^-45 of the slab's, which float64 does not see."""
+        """Log odds at which the spike's pull is at most e^-45 of the slab's: below the precision of float64."""
         return -max(87.0, math.log(self.slab_var / self.spike_var) + 45)
 
 
 @cache
 def _compiled(xp: Any) -> Any:
-    """The formula of the prior's gradient as one loop. Its numbers are tensors, so annealing compiles nothing anew."""
+    """Compile the prior's gradient into one loop. Its numbers are tensors, so annealing does not recompile."""
 
     def _add_pull_(grad: Any, w: Any, odds: Any, half_gap: Any, least: Any, slab: Any, gap: Any) -> None:
         w = w.to(odds.dtype)

@@ -1,15 +1,15 @@
-"""Penalties on weights: what every one of them can do, and the classical ones (none, L0, L1, L2).
+"""Define penalties on weights: their interface, and the classical ones (none, L0, L1, L2).
 
 A penalty R(θ) enters the training objective as
 
     objective = mean loss + scale(n) · Σ R(θ)        over the prunable weights,
 
 where n is the number of training examples. `Penalty.add_grad_` adds the gradient of the second term in closed form.
-Classical penalties state their strength on the scale of the mean loss, as weight decay does, so scale(n) = 1. A log
-prior is worth as much as one example's log likelihood, so `mgpp.MixtureGaussianPrior` has scale(n) = 1/n.
+The strength of a classical penalty is on the scale of the mean loss, as weight decay is, so scale(n) = 1. A log prior
+counts as much as the log likelihood of one example, so `mgpp.MixtureGaussianPrior` has scale(n) = 1/n.
 
 Every method takes floats, numpy arrays or torch tensors of any shape, and returns the same kind. Formulas are evaluated
-in float64 and rounded once: float32 and float64 come back as they went in; half precision comes back as float32.
+in float64 and rounded once. float32 and float64 keep their dtype; half precision is returned as float32.
 """
 
 import math
@@ -28,11 +28,11 @@ Array = Any  # a float, a numpy array or a torch tensor
 
 
 class NoThresholdError(ValueError):
-    """The penalty has no prior threshold: no magnitude at which spike and slab are equally probable."""
+    """The penalty has no prior threshold, where spike and slab would be equally probable."""
 
 
 def evaluate(formula: Callable[[Any, Any], Any], w: Array) -> Array:
-    """Apply `formula(namespace, float64 array)` to `w` and hand back the kind of array that came in."""
+    """Apply `formula(namespace, float64 array)` to `w`, and return the kind of array that was given."""
     if not is_array_api_obj(w):
         values = np.asarray(w, dtype=np.float64)
         result = formula(np, values)
@@ -42,22 +42,22 @@ def evaluate(formula: Callable[[Any, Any], Any], w: Array) -> Array:
     result = formula(xp, xp.astype(w, xp.float64))
     if dtype == xp.float64:
         return result
-    largest = float(xp.finfo(dtype).max)  # values beyond the narrower type saturate instead of overflowing
+    largest = float(xp.finfo(dtype).max)  # values beyond the narrower dtype saturate
     return xp.astype(xp.clip(result, -largest, largest), dtype)
 
 
 def _result_dtype(xp: Any, w: Array) -> Any:
-    """Half precision is widened to float32, integers to float64."""
+    """Widen half precision to float32 and integers to float64."""
     return xp.float32 if w.dtype.itemsize == 2 and "float" in str(w.dtype) else xp.float64
 
 
 def sigmoid(xp: Any, a: Array) -> Array:
-    """1 / (1 + exp(-a)) without overflow; torch has its own, which is fused."""
+    """Return 1 / (1 + exp(-a)) without overflow; torch has a fused one."""
     return xp.sigmoid(a) if hasattr(xp, "sigmoid") else xp.exp(xp.clip(a, None, 0.0)) / (1 + xp.exp(-xp.abs(a)))
 
 
 def check_number(owner: str, field: str, value: Any, low: float, high: float, hint: str) -> float:
-    """Return `value` as a float, or raise a ValueError that names owner, field, value and the way out."""
+    """Return `value` as a float; raise ValueError, with owner, field, value and hint, unless low <= value <= high."""
     try:
         number = math.nan if isinstance(value, bool | str) else float(value)
     except TypeError:
@@ -68,17 +68,17 @@ def check_number(owner: str, field: str, value: Any, low: float, high: float, hi
 
 
 def check_count(owner: str, field: str, value: Any, low: int) -> int:
-    """Return `value` as an int, or raise a ValueError; numpy's whole numbers count, True and 2.0 do not."""
+    """Return `value` as an int; raise ValueError unless it is an integer (not a bool, not 2.0) of at least `low`."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < low:
-        raise ValueError(f"{owner}: {field}={value!r} must be a whole number from {low}")
+        raise ValueError(f"{owner}: {field}={value!r} must be an integer of at least {low}")
     return operator.index(value)
 
 
 @dataclass(frozen=True)
 class Penalty(ABC):
-    """The interface of all penalties; a subclass gives the penalty R and its derivative as formulas.
+    """Base class of penalties: a subclass defines R as `_penalty(xp, w)` and its derivative as `_grad(xp, w)`.
 
-    Subclasses define `_penalty(xp, w)` and `_grad(xp, w)`, where `xp` is the array namespace.
+    `xp` is the array namespace of `w`, numpy or torch.
     """
 
     label: ClassVar[str] = "penalty"
@@ -96,60 +96,60 @@ class Penalty(ABC):
         return 1 - self._spike_probability(xp, w)
 
     def penalty(self, w: Array) -> Array:
-        """R(θ), elementwise."""
+        """Return R(θ), elementwise."""
         return evaluate(self._penalty, w)
 
     def penalty_grad(self, w: Array) -> Array:
-        """∂R/∂θ, elementwise, in closed form."""
+        """Return ∂R/∂θ, elementwise, in closed form."""
         return evaluate(self._grad, w)
 
     def log_prob(self, w: Array) -> Array:
-        """Log π(θ) = -R(θ), up to the constant of a prior that may be improper."""
+        """Return log π(θ) = -R(θ), up to a constant; the prior may be improper."""
         return evaluate(lambda xp, x: -self._penalty(xp, x), w)
 
     def spike_probability(self, w: Array) -> Array:
-        """Probability that θ was drawn from a spike; 0 for penalties without one."""
+        """Return the probability that θ belongs to the spike; 0 for penalties without a spike."""
         return evaluate(self._spike_probability, w)
 
     def inclusion_probability(self, w: Array) -> Array:
-        """1 - spike probability."""
+        """Return 1 - spike probability."""
         return evaluate(self._inclusion_probability, w)
 
     @property
     def threshold(self) -> float:
-        """The prior threshold τ, where the spike probability is ½.
+        """Prior threshold τ, where the spike probability is ½.
 
         Raises:
             NoThresholdError: if there is none.
         """
-        raise NoThresholdError(f"{type(self).__name__} has no spike and so no prior threshold")
+        raise NoThresholdError(f"{type(self).__name__} has no spike, so it has no prior threshold")
 
     @property
     def has_threshold(self) -> bool:
-        """Whether `threshold` exists."""
+        """Tell whether `threshold` exists."""
         try:
             return self.threshold >= 0
         except NoThresholdError:
             return False
 
     def scale(self, n: int) -> float:
-        """The factor of Σ R in the objective mean loss + scale · Σ R, for n training examples."""
+        """Return the factor of Σ R in the objective: mean loss + scale · Σ R, for n training examples."""
         return 1.0
 
     def at(self, step: int) -> "Penalty":
-        """The penalty of training step `step`: constant here, see `mgpp.AnnealedPrior` for one that changes."""
+        """Return the penalty of a training step: always itself; `mgpp.AnnealedPrior` changes with the step."""
         return self
 
     def add_grad_(self, grad: Array, w: Array, *, n: int) -> None:
-        """Add scale(n) · ∂R/∂θ to `grad` in place, in one pass and a few MB of extra memory.
+        """Add scale(n) · ∂R/∂θ to `grad` in place, in one pass with a few MB of extra memory.
 
         Args:
             grad: gradient of the mean loss, any shape, changed in place.
-            w: the weights, same shape. Float64 is computed in float64, torch tensors of any other type in float32.
+            w: the weights, same shape. Torch tensors that are not float64 are computed in float32.
             n: number of training examples, at least 1.
 
         Raises:
-            ValueError: if the shapes differ or n is not a positive whole number.
+            ValueError: if the shapes differ, or n is not a positive integer.
 
         Example:
             >>> import numpy as np
@@ -161,17 +161,17 @@ class Penalty(ABC):
         self.add_grads_([grad], [w], n=n)
 
     def add_grads_(self, grads: Iterable[Array], weights: Iterable[Array], *, n: int, compiled: bool = False) -> None:
-        """`add_grad_` for a list of weights and the list of their gradients.
+        """Apply `add_grad_` to a list of weights and the list of their gradients.
 
         Args:
             grads: gradients, changed in place.
             weights: as many, of the same shapes.
             n: number of training examples, at least 1.
-            compiled: let `torch.compile` fuse the formula into one loop, where the penalty has more than a product.
-                The first call takes some seconds for every size of weights, and a C++ compiler (Triton on a GPU).
+            compiled: fuse the formula into one loop with `torch.compile`, if the penalty supports it. The first call
+                takes some seconds for every size of weights, and needs a C++ compiler (Triton on a GPU).
 
         Raises:
-            ValueError: if the lists or the shapes of a pair differ, or n is not a positive whole number.
+            ValueError: if the lists or the shapes of a pair differ, or n is not a positive integer.
 
         Example:
             >>> import numpy as np
@@ -196,7 +196,7 @@ class Penalty(ABC):
                 adders[kind](grad_part, part)
 
     def _adder(self, w: Array, scale: float) -> Callable[[Array, Array], None]:
-        """What adds to one chunk of weights like `w`. A subclass may say the same in fewer operations."""
+        """Return a function that adds the gradient for one chunk; a subclass may use fewer operations."""
         xp = array_namespace(w)
 
         def _add_(grad: Array, part: Array) -> None:
@@ -205,17 +205,17 @@ class Penalty(ABC):
         return _add_
 
     def _add_compiled_(self, grad: Array, w: Array, scale: float) -> bool:
-        """Add in one compiled loop; False where there is none."""
+        """Add in one compiled loop and return True; return False if there is none."""
         return False
 
 
 def is_torch(w: Array) -> bool:
-    """Whether `w` is a torch tensor, asked without importing torch."""
+    """Tell whether `w` is a torch tensor, without importing torch."""
     return hasattr(w, "detach")
 
 
 def working_precision(xp: Any, w: Array) -> Array:
-    """Float64 for numpy arrays and float64 tensors, float32 for all other tensors (fast, and fit for training)."""
+    """Cast to float64 for numpy arrays and float64 tensors, to float32 for all other tensors."""
     return xp.astype(w, xp.float32 if is_torch(w) and w.dtype != xp.float64 else xp.float64, copy=False)
 
 
@@ -237,12 +237,12 @@ class NoPenalty(Penalty):
         return xp.zeros_like(w)
 
     def add_grad_(self, grad: Array, w: Array, *, n: int) -> None:
-        """Nothing to add."""
+        """Add nothing."""
 
 
 @dataclass(frozen=True)
 class _Classical(Penalty):
-    """A penalty with one strength on the scale of the mean loss."""
+    """Base class of penalties with one strength, on the scale of the mean loss."""
 
     strength: float = 1.0
 
@@ -274,7 +274,7 @@ class L2(_Classical):
 
 @dataclass(frozen=True)
 class L1(_Classical):
-    """R(θ) = strength |θ| (lasso; Tibshirani 1996). The derivative at 0 is taken as 0.
+    """R(θ) = strength |θ|: lasso (Tibshirani 1996). The derivative at 0 is set to 0.
 
     Example:
         >>> L1(strength=0.5).penalty(-2.0), L1(strength=0.5).penalty_grad(-2.0)
@@ -292,7 +292,7 @@ class L1(_Classical):
 
 @dataclass(frozen=True)
 class L0(_Classical):
-    """R(θ) = strength · [θ ≠ 0], the count of nonzero weights. It has no gradient to train with: 0 everywhere.
+    """R(θ) = strength · [θ ≠ 0], the number of nonzero weights. Its gradient is 0 everywhere: it can't be trained with.
 
     Example:
         >>> L0(strength=0.5).penalty(-2.0), L0(strength=0.5).penalty(0.0)

@@ -1,4 +1,4 @@
-"""Schedules: pure functions from a training step to a value. Steps count optimizer updates from 0."""
+"""Define schedules: pure functions of the training step, counted in optimizer updates from 0."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,14 +15,14 @@ def _check_steps(schedule: "LinearRamp | CubicSparsity") -> None:
         object.__setattr__(schedule, field, check_count(owner, field, getattr(schedule, field), 0))
     if schedule.end_step <= schedule.begin_step:
         raise ValueError(
-            f"{owner}: end_step={schedule.end_step} must come after begin_step={schedule.begin_step}; "
+            f"{owner}: end_step={schedule.end_step} must be larger than begin_step={schedule.begin_step}; "
             "shorten the warm-up or train for more steps"
         )
 
 
 @dataclass(frozen=True)
 class LinearRamp:
-    """A straight line from `start` at `begin_step` to `stop` at `end_step`, constant before and after.
+    """Linear from `start` at `begin_step` to `stop` at `end_step`, constant before and after.
 
     Example:
         >>> ramp = LinearRamp(0.1, 0.0, begin_step=10, end_step=20)
@@ -38,26 +38,28 @@ class LinearRamp:
     def __post_init__(self) -> None:
         _check_steps(self)
         for field in ("start", "stop"):
-            value = check_number("LinearRamp", field, getattr(self, field), -1e30, 1e30, "a value to go from or to")
+            value = check_number(
+                "LinearRamp", field, getattr(self, field), -1e30, 1e30, "it is a value of the schedule"
+            )
             object.__setattr__(self, field, value)
 
     def __call__(self, step: int) -> float:
-        """The value at `step`."""
+        """Return the value at `step`."""
         done = min(max((step - self.begin_step) / (self.end_step - self.begin_step), 0.0), 1.0)
         return (1 - done) * self.start + done * self.stop
 
 
 @dataclass(frozen=True)
 class CubicSparsity:
-    """The cubic sparsity schedule of Zhu & Gupta (2017), as MGPP uses it (Zhang, Sun & Liang 2024).
+    """Cubic sparsity schedule of Zhu & Gupta (2017), as in MGPP (Zhang, Sun & Liang 2024).
 
         v(t) = v_f + (v_0 - v_f) (1 - (t - t_i)/(t_f - t_i))³      for t_i <= t <= t_f, constant before and after
 
     Args:
         initial_sparsity: v_0, the fraction of zeros at the first prune event, in [0, v_f].
         final_sparsity: v_f, in [v_0, 1).
-        begin_step: t_i, the first prune event; warm-up ends here and nothing is pruned before.
-        end_step: t_f, from here on the mask is frozen.
+        begin_step: t_i, the end of the warm-up and the first prune event.
+        end_step: t_f, the last prune event; from here on the mask is frozen.
 
     Example:
         >>> sparsity = CubicSparsity(0.0, 0.8, begin_step=100, end_step=200)
@@ -74,31 +76,31 @@ class CubicSparsity:
 
     def __post_init__(self) -> None:
         _check_steps(self)
-        hint = "it is the fraction of zeros, strictly below 1: a model without weights predicts nothing"
+        hint = "it is the fraction of zeros and must be below 1"
         below_one = 1 - 1e-9
         for field in ("initial_sparsity", "final_sparsity"):
             value = check_number("CubicSparsity", field, getattr(self, field), 0, below_one, hint)
             object.__setattr__(self, field, value)
         if self.initial_sparsity > self.final_sparsity:
             raise ValueError(
-                f"CubicSparsity: initial_sparsity={self.initial_sparsity} is larger than "
-                f"final_sparsity={self.final_sparsity}; pruning only goes up, so lower initial_sparsity"
+                f"CubicSparsity: initial_sparsity={self.initial_sparsity} must not exceed "
+                f"final_sparsity={self.final_sparsity}"
             )
 
     def __call__(self, step: int) -> float:
-        """v(step)."""
+        """Return v(step)."""
         left = 1 - (step - self.begin_step) / (self.end_step - self.begin_step)
         left = min(max(left, 0.0), 1.0)
         return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left**3
 
     def phase(self, step: int) -> Phase:
-        """Warm-up before t_i, pruning from t_i, frozen from t_f."""
+        """Return "warmup" before t_i, "pruning" from t_i on, "frozen" from t_f on."""
         if step < self.begin_step:
             return "warmup"
         return "pruning" if step < self.end_step else "frozen"
 
     def prunes_at(self, step: int, interval: int) -> bool:
-        """Whether a step ends in a prune event: at t_i, every `interval` steps after it, and at t_f."""
+        """Tell whether a step ends with a prune event: at t_i, every `interval` steps after it, and at t_f."""
         if step in (self.begin_step, self.end_step):
             return True
         return self.phase(step) == "pruning" and (step - self.begin_step) % interval == 0
@@ -106,10 +108,10 @@ class CubicSparsity:
 
 @dataclass(frozen=True)
 class AnnealedPrior:
-    """A prior whose hyperparameters follow schedules (prior annealing).
+    """Prior whose hyperparameters follow schedules (prior annealing).
 
     Args:
-        prior: the values of everything that has no schedule.
+        prior: the values of the hyperparameters without a schedule.
         lam, spike_var, slab_var: schedules, each a `LinearRamp` or None.
 
     Example:
@@ -127,11 +129,11 @@ class AnnealedPrior:
         ramps = [ramp for ramp in (self.lam, self.spike_var, self.slab_var) if ramp is not None]
         for ramp in ramps:
             if not isinstance(ramp, LinearRamp):
-                raise ValueError(f"AnnealedPrior: {ramp!r} must be a LinearRamp, or None for a constant")
+                raise ValueError(f"AnnealedPrior: {ramp!r} must be a LinearRamp or None")
         for step in {step for ramp in ramps for step in (ramp.begin_step, ramp.end_step)}:
-            self.at(step)  # raises now, not in the middle of a run
+            self.at(step)  # raise here rather than in the middle of a run
 
     def at(self, step: int) -> MixtureGaussianPrior:
-        """The prior that acts at `step`."""
+        """Return the prior of `step`."""
         ramps = {"lam": self.lam, "spike_var": self.spike_var, "slab_var": self.slab_var}
         return replace(self.prior, **{field: ramp(step) for field, ramp in ramps.items() if ramp is not None})

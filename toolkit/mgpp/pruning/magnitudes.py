@@ -1,4 +1,4 @@
-"""What is ranked of many tensors, their magnitudes or given ranks, a chunk at a time, in memory that is made once."""
+"""Walk over the magnitudes, or given ranks, of many tensors: chunk by chunk, with reused memory."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -9,15 +9,15 @@ from mgpp.prior.chunks import Buffers, chunks
 
 
 def working_dtype(weights: Mapping[str, Tensor]) -> torch.dtype:
-    """Float64 if any tensor is, else float32: magnitudes of all the tensors' types compare exactly in it."""
+    """Return float64 if any tensor is float64, else float32: magnitudes of all dtypes compare exactly in it."""
     return torch.float64 if any(w.dtype == torch.float64 for w in weights.values()) else torch.float32
 
 
 class Magnitudes:
-    """Walks over tensors and compares their magnitudes, or the ranks that are given in their place.
+    """Iterate over the magnitudes of tensors, or over given ranks, and compare them.
 
-    Use what came of one chunk before taking the next: both lie in the same memory. Comparisons give 1.0 or 0.0, since
-    processors write floats several times faster than bools.
+    All chunks share one buffer: use a chunk before you take the next. Comparisons give 1.0 or 0.0, since processors
+    write floats several times faster than bools.
 
     Example:
         >>> sizes = Magnitudes({"w": torch.tensor([3.0, -1.0])})
@@ -31,7 +31,7 @@ class Magnitudes:
         self._buffers = Buffers()
 
     def __iter__(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """The tensor's name, a part of the tensor (a view), and the part's magnitudes or ranks, flat."""
+        """Yield the tensor's name, a chunk of it (a view), and the chunk's magnitudes or ranks, flat."""
         for name, weight in self.weights.items():
             if self.ranks is None:
                 for (part,) in chunks(weight.detach()):
@@ -41,10 +41,10 @@ class Magnitudes:
                     yield name, part, rank.reshape(-1).to(self.dtype)
 
     def of(self, part: Tensor) -> Tensor:
-        """Magnitudes of one part, flat."""
+        """Return the magnitudes of one chunk, flat."""
         flat = part.reshape(-1).to(self.dtype)
         return torch.abs(flat, out=self._buffers.like(flat, "magnitudes"))
 
     def where(self, relation: Callable[..., Tensor], size: Tensor, value: float) -> Tensor:
-        """1.0 where the relation holds, else 0.0."""
+        """Return 1.0 where the relation holds, else 0.0."""
         return relation(size, value, out=self._buffers.like(size, relation, torch.float32))

@@ -1,11 +1,12 @@
-"""Masks of one bit a weight, and the one pass over the weights that makes, measures and applies them.
+"""Make, pack and apply masks, and remove exactly the lowest k weights.
 
-In memory a mask is packed: bit i % 8 of byte i // 8 belongs to the weight of flat index i, as in
+In memory a mask has one bit a weight: bit i % 8 of byte i // 8 belongs to the weight of flat index i, as in
 `numpy.packbits(..., bitorder="little")`. 1 = kept.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from mgpp.prior.chunks import Buffers, chunks
 from mgpp.pruning.magnitudes import Magnitudes
 from mgpp.pruning.sharded.shards import Shards
-from mgpp.pruning.threshold import Cut
+from mgpp.pruning.threshold import Cut, find_cut
 
 _GATHER = 0x0102040810204080  # times eight bytes of 0 or 1: their bits, side by side in the highest byte
 _SPREAD = 0x0101010101010101  # times a byte: eight copies of it
@@ -22,7 +23,7 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def pack(kept: Tensor, buffers: Buffers | None = None) -> Tensor:
-    """Bits of a bool tensor, as uint8.
+    """Pack a bool tensor into bits, as uint8.
 
     Example:
         >>> pack(torch.tensor([True, False, True]))
@@ -37,7 +38,7 @@ def pack(kept: Tensor, buffers: Buffers | None = None) -> Tensor:
 
 
 def unpack(bits: Tensor, count: int, buffers: Buffers | None = None) -> Tensor:
-    """The first `count` of the bits, as a flat bool tensor, in the buffers' memory if there are any.
+    """Unpack the first `count` bits into a flat bool tensor, in the memory of `buffers` if given.
 
     Example:
         >>> unpack(torch.tensor([5], dtype=torch.uint8), 3)
@@ -50,14 +51,14 @@ def unpack(bits: Tensor, count: int, buffers: Buffers | None = None) -> Tensor:
 
 
 def zero_(weight: Tensor, kept: Tensor, buffers: Buffers) -> None:
-    """Set weights to +0 where `kept` is False, infinities and NaN too: their bits, as integers, times 0 or 1."""
+    """Set weights to +0 where `kept` is False, also infinities and NaN: multiply their bits, as integers, by 0 or 1."""
     bits = weight.view(_INTEGERS[weight.itemsize])
     bits.mul_(buffers.like(bits, "kept").copy_(kept.view(torch.uint8).view(bits.shape)))
 
 
 @torch.no_grad()
 def apply_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Set the weights to 0 that packed masks do not keep.
+    """Set to 0 the weights that packed masks do not keep.
 
     Example:
         >>> w = torch.tensor([1.0, 2.0, 3.0])
@@ -74,17 +75,72 @@ def apply_(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
 
 
 def _section(bits: Tensor, start: int, count: int, buffers: Buffers) -> Tensor:
-    """`count` unpacked bits from `start`, a multiple of 8."""
+    """Unpack `count` bits from `start`, a multiple of 8."""
     return unpack(bits[start // 8 : (start + count + 7) // 8], count, buffers)
 
 
 @dataclass
 class Pruned:
-    """What `prune_` did here: packed masks, how many removed weights had grown again, how many fates changed."""
+    """Hold what `prune_` did on this process.
+
+    Attributes:
+        masks: the new packed masks.
+        regrown: how many of the weights removed before were nonzero again, or are restored.
+        changed: how many weights were kept before and not now, or now and not before.
+    """
 
     masks: dict[str, Tensor]
     regrown: int = 0
     changed: int = 0
+
+
+def remove_lowest_(
+    weights: Shards,
+    count: int,
+    *,
+    ranks: Mapping[str, Tensor] | None = None,
+    old: Mapping[str, Tensor] | None = None,
+    removed: int = 0,
+    expected: float | None = None,
+    allow_regrowth: bool = True,
+    under_mask: bool = False,
+) -> tuple[Cut, Pruned]:
+    """Set to 0 exactly the `count` lowest weights; of equal ones the first, see `prune_`.
+
+    Args:
+        weights: changed in place.
+        count: how many weights of all processes together are 0 afterwards.
+        ranks: what is ranked, in the shapes of `weights`. Default: magnitudes.
+        old: packed masks of the previous event, if there was one.
+        removed: how many weights `old` removes.
+        expected: a guess of the threshold, see `find_cut`.
+        allow_regrowth: False: what `old` removes stays removed.
+        under_mask: weights are kept under the mask.
+
+    Returns:
+        The threshold with its neighbourhood, and the new masks with what they changed.
+
+    Raises:
+        PeersError: if processes that hold the same weights find different thresholds.
+
+    Example:
+        >>> weights = Shards({"w": torch.tensor([3.0, -1.0, 2.0])})
+        >>> cut, _ = remove_lowest_(weights, 2)
+        >>> cut.threshold, weights["w"]
+        (2.0, tensor([3., 0., 0.]))
+    """
+    lowest = 0.0 if ranks is None else -math.inf
+    ranked = None if ranks is None else weights.like(ranks)
+    cut = Cut(lowest, 0, 0)
+    if count:
+        cut = find_cut(ranked or weights, count, expected=expected, by_magnitude=ranks is None)
+        weights.copies.check_same("pruning threshold, weights below it, weights at it", *astuple(cut))
+    # without regrowth, removed weights at a higher threshold are zeros that the ties don't count
+    stays = 0 if allow_regrowth or cut.threshold > lowest else removed
+    ties = count - cut.below - stays
+    return cut, prune_(
+        weights, cut, ties, old or {}, allow_regrowth=allow_regrowth, ranks=ranked, under_mask=under_mask
+    )
 
 
 @torch.no_grad()
@@ -98,19 +154,20 @@ def prune_(
     ranks: Mapping[str, Tensor] | None = None,
     under_mask: bool = False,
 ) -> Pruned:
-    """Set to 0 what lies below the cut and the first `ties` of what lies at it, in one pass.
+    """Set to 0 the weights below the threshold and the first `ties` of those at it, in one pass.
 
-    Of weights that tie, the first in the order of the tensors and their flat index go. That order is the same in every
-    run, and among however many processes the weights are shared out.
+    Ties are broken by the order of the tensors and the flat index. That order is the same in every run and for any
+    number of processes.
 
     Args:
-        weights: by name, or `Shards` of them, changed in place.
+        weights: by name, or `Shards` of them; changed in place.
         cut: from `find_cut`.
-        ties: how many of the weights at the threshold go.
-        old: packed masks of the event before, or none.
-        allow_regrowth: False: what the old masks removed stays removed, apart from the ties counted.
-        ranks: what the cut was found in, where that is not the weights' magnitudes.
-        under_mask: weights live on under the mask, so that it is no regrowth if one is not zero, but if it comes back.
+        ties: how many of the weights at the threshold are removed.
+        old: packed masks of the previous event, or an empty mapping.
+        allow_regrowth: False: what `old` removes stays removed, beside the ties.
+        ranks: what `find_cut` ranked, if not the magnitudes.
+        under_mask: weights are kept under the mask. Then a weight counts as regrown if this event restores it, not if
+            it is nonzero.
 
     Example:
         >>> weights = {"w": torch.tensor([3.0, -1.0, 1.0, 1.0])}
@@ -147,10 +204,10 @@ def prune_(
 
 
 def _ties_left(weights: Shards, sizes: Magnitudes, cut: Cut, ties: int, gone: Mapping[str, Tensor]) -> dict[str, int]:
-    """How many ties are left to remove when the part of a tensor that is held here has its turn.
+    """Return how many ties remain for this process's part of each tensor.
 
-    A process alone counts them as it goes along. Among several, a part's turn comes after all tensors before, and
-    after the same tensor's parts on the processes before.
+    A single process counts them on its way: the result is empty. With several processes, the parts of a tensor come in
+    the order of the processes, after all tensors before it.
     """
     if not weights.peers.are_many:
         return {}
@@ -167,7 +224,7 @@ def _ties_left(weights: Shards, sizes: Magnitudes, cut: Cut, ties: int, gone: Ma
 
 
 def _remove_first_(kept: Tensor, ties: Tensor, limit: int) -> int:
-    """Set the first `limit` of the ties to False; return how many that were."""
+    """Set the first `limit` ties to False, and return how many there were."""
     chosen = ties.nonzero().view(-1)[:limit]
     kept[chosen] = False
     return len(chosen)

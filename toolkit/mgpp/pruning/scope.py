@@ -1,4 +1,4 @@
-"""What is ranked together, and how many of the weights that go each part loses."""
+"""Group the targets that are ranked together, and split the number of weights to remove among the groups."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -11,10 +11,10 @@ SCOPES = get_args(Scope)
 
 
 def groups(weights: Mapping[str, Tensor], scope: str) -> list[list[str]]:
-    """The names of the targets that are ranked together.
+    """Return the names of the targets that are ranked together: all of them, or each one alone.
 
     Raises:
-        ValueError: if there is no such scope.
+        ValueError: if `scope` is unknown.
 
     Example:
         >>> import torch
@@ -27,10 +27,10 @@ def groups(weights: Mapping[str, Tensor], scope: str) -> list[list[str]]:
 
 
 def split_evenly(count: int, sizes: Sequence[int]) -> list[int]:
-    """`count` split into whole parts in proportion to `sizes`, such that with a growing count no part ever shrinks.
+    """Split `count` into integers in proportion to `sizes`, so that no part shrinks when the count grows.
 
-    Webster's method, by which parliaments share out seats: the next one goes where size / (2 part + 1) is largest.
-    Rounding each share by itself would miss the count, and mending that by the largest remainders would shrink parts.
+    This is Webster's method of apportionment: the next unit goes where size / (2 part + 1) is largest. Rounding each
+    share alone would miss the count, and the method of largest remainders would shrink parts.
 
     Example:
         >>> split_evenly(5, [10, 10, 1])

@@ -1,4 +1,4 @@
-"""Which weights are prunable: presets for model families, include and exclude patterns, and a table of what matched."""
+"""Choose the weights to prune: presets for model families, include and exclude patterns, and a table of the result."""
 
 import difflib
 import re
@@ -11,27 +11,27 @@ from mgpp.architectures import ALIASES, PRESETS, kind_of, layer_of
 
 Patterns = str | Sequence[str] | None
 
-# Wrappers put these before the names of parameters; the model's own names are what users know.
+# Wrappers put these before the names of parameters; users know the model's own names.
 _WRAPPER_PREFIXES = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 def prunable_weights(
     model: nn.Module, preset: str | None = None, include: Patterns = None, exclude: Patterns = None
 ) -> dict[str, nn.Parameter]:
-    r"""The weights that pruning may remove, by name, in the model's order; tied weights appear once.
+    r"""Return the prunable weights by name, in the model's order; tied weights appear once.
 
-    With neither preset nor include, the preset is chosen by `model.config.model_type`. Embeddings, pooler, heads,
-    biases and LayerNorm belong to no preset (Zhang, Sun & Liang 2024, section 4).
+    Without preset and include, `model.config.model_type` chooses the preset. No preset holds embeddings, pooler, heads,
+    biases or LayerNorm (Zhang, Sun & Liang 2024, section 4).
 
     Args:
-        model: any module; for presets one of the transformers library.
+        model: any module; for presets, a model of the transformers library.
         preset: a key of `PRESETS`, or None.
-        include: regular expressions searched in parameter names, instead of a preset.
-        exclude: regular expressions searched in parameter names; what they match is left out.
+        include: regular expressions, searched in parameter names, in place of a preset.
+        exclude: regular expressions, searched in parameter names; their matches are left out.
 
     Raises:
-        ValueError: if the preset is unknown, or a pattern, or all of them together, match nothing, or the model is
-            wrapped in a way that leaves it no whole matrices or blocks of rows.
+        ValueError: if the preset is unknown, a pattern matches nothing, nothing is left, or a wrapper has split the
+            matrices.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
@@ -39,7 +39,9 @@ def prunable_weights(
         [('0.weight', (2, 3)), ('1.weight', (1, 2))]
     """
     if preset is not None and include is not None:
-        raise ValueError(f"prunable_weights: preset={preset!r} and include={include!r} exclude each other; give one")
+        raise ValueError(
+            f"prunable_weights: preset={preset!r} and include={include!r} can't be combined; give one of them"
+        )
     candidates = parameters_by_name(model)
     chosen = _match_preset(model, preset, candidates) if include is None else _match(include, candidates, "include")
     if exclude is not None:
@@ -51,10 +53,10 @@ def prunable_weights(
 
 
 def parameters_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
-    """All parameters by the names that the model itself gives them, without what wrappers put before.
+    """Return all parameters by the model's own names, without the prefixes of wrappers.
 
     Raises:
-        ValueError: if a wrapper has taken the parameters apart.
+        ValueError: if a wrapper has split the parameters (FSDP1, DeepSpeed ZeRO-3).
 
     Example:
         >>> wrapped = nn.Sequential()
@@ -64,18 +66,18 @@ def parameters_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
     """
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
         raise ValueError(
-            "the model is wrapped in FSDP1, which flattens its matrices; shard it with FSDP2: "
+            "the model is wrapped in FSDP1, which flattens its matrices; use FSDP2: "
             "fsdp_config: {version: 2}, or accelerate launch --fsdp_version 2"
         )
     parameters = dict(model.named_parameters())
     if any(hasattr(weight, "ds_id") for weight in parameters.values()):
-        raise ValueError("DeepSpeed ZeRO-3 keeps no matrix in its parameters; train with DDP or FSDP2 instead")
+        raise ValueError("the model is wrapped in DeepSpeed ZeRO-3, which empties its parameters; use DDP or FSDP2")
     clean = {_WRAPPER_PREFIXES.sub("", name): weight for name, weight in parameters.items()}
-    return clean if len(clean) == len(parameters) else parameters  # else they are not a wrapper's names after all
+    return clean if len(clean) == len(parameters) else parameters  # names that clash were not a wrapper's
 
 
 def _match(patterns: Patterns, candidates: Mapping[str, nn.Parameter], field: str) -> list[str]:
-    """Names that any of the patterns matches; a pattern that matches nothing is a mistake."""
+    """Return the names that any pattern matches; raise ValueError for a pattern without a match."""
     matched: list[str] = []
     patterns = [patterns] if isinstance(patterns, str | re.Pattern) else list(patterns or ())
     if not patterns:
@@ -85,12 +87,12 @@ def _match(patterns: Patterns, candidates: Mapping[str, nn.Parameter], field: st
             found = [name for name in candidates if re.search(pattern, name)]
         except re.error as error:
             raise ValueError(
-                f"prunable_weights: {field}={pattern!r} is no regular expression ({error}); write .* for anything"
+                f"prunable_weights: {field}={pattern!r} is not a regular expression ({error}); .* matches anything"
             ) from None
         if not found:
             near = _nearest_names(str(pattern), candidates)
             raise ValueError(
-                f"prunable_weights: {field}={pattern!r} matches no parameter (tied ones go by their first name); "
+                f"prunable_weights: {field}={pattern!r} matches no parameter (tied weights have their first name); "
                 f"nearest: {near}"
             )
         matched += found
@@ -98,7 +100,7 @@ def _match(patterns: Patterns, candidates: Mapping[str, nn.Parameter], field: st
 
 
 def _nearest_names(pattern: str, names: Iterable[str], count: int = 3) -> str:
-    """The names that hold something most like the pattern, compared with as many dotted parts as it has."""
+    """Return the names most similar to the pattern, compared over as many dotted parts as it has."""
     plain = re.sub(r"[\\^$()?*+]", "", pattern)
     width = plain.count(".") + 1
 
@@ -131,7 +133,7 @@ def _match_preset(model: nn.Module, preset: str | None, candidates: Mapping[str,
 
 
 def target_table(weights: Mapping[str, nn.Parameter]) -> pd.DataFrame:
-    """One row a target: name, layer, kind, shape, count, and its share of all targets.
+    """Return a frame with a row a target: name, layer, kind, shape, count, and share of all targets.
 
     Example:
         >>> target_table({"a.weight": nn.Parameter(nn.Linear(3, 2).weight)})["count"].tolist()

@@ -1,12 +1,12 @@
-"""The pruning threshold: the exact k-th smallest magnitude over many tensors, without gathering them.
+"""Find the pruning threshold: the exact k-th smallest magnitude over many tensors, without concatenating them.
 
-A sample, or the threshold expected from earlier ones, brackets the rank. One streaming pass counts what lies up to the
-bracket and collects the few candidates inside; the rest is a selection among those. Where the bracket misses, or holds
-more candidates than memory is meant for, it is moved or narrowed by what the pass has learnt, so the result is exact
-for every input and the extra memory is bounded.
+A sample, or the threshold expected from earlier events, brackets the threshold. One pass counts the magnitudes up to
+the bracket and collects the few candidates inside; the threshold is selected among those. If the bracket misses, or
+holds too many candidates, it is moved or narrowed with what the pass has counted, and the pass is repeated. So the
+result is exact for every input, and the extra memory is bounded.
 
-Where processes share out the weights, each scans its own part; the sample is joined, counts add up, and the candidates
-are joined, so that all of them find the same threshold, and no weights or magnitudes are ever gathered.
+If several processes share the weights, each scans its own part. Samples and candidates are joined and counts are added,
+so all processes find the same threshold, and no weights are gathered.
 """
 
 import math
@@ -29,7 +29,7 @@ REACH = 0.005  # how far, relatively, the threshold may lie from an expected one
 
 
 def named(tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> dict[str, Tensor]:
-    """Tensors under names; a position serves as the name of a tensor that has none."""
+    """Return tensors by name; unnamed tensors are named by their position."""
     if isinstance(tensors, Tensor):
         tensors = [tensors]
     return dict(tensors if isinstance(tensors, Mapping) else {str(i): t for i, t in enumerate(tensors)})
@@ -38,20 +38,21 @@ def named(tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tensor) -> dict[str
 def magnitude_threshold(
     tensors: Mapping[str, Tensor] | Iterable[Tensor] | Tensor, k: int, *, expected: float | None = None
 ) -> float:
-    """The pruning threshold: the k-th smallest magnitude over all tensors together, exactly.
+    """Return the pruning threshold: exactly the k-th smallest magnitude over all tensors together.
 
-    Equal to `torch.kthvalue` of the concatenated magnitudes. Not the prior threshold τ, which knows no weights.
+    Equal to `torch.kthvalue` of the concatenated magnitudes. The prior threshold τ is something else: it depends on
+    the prior alone.
 
     Args:
-        tensors: named tensors, a sequence of tensors, or one tensor, of any shapes; or DTensors, cut into blocks of
-            rows, on all processes at once.
+        tensors: named tensors, a sequence of tensors, or one tensor, of any shapes; or DTensors sharded by rows, on all
+            processes at once.
         k: rank, from 1 (the smallest magnitude) to the number of elements.
-        expected: a guess, such as the threshold of an earlier prune event. One that is right within half a percent
-            saves time; any other costs some. The result does not depend on it.
+        expected: a guess, for instance the threshold of an earlier prune event. A guess within 0.5% saves time. The
+            result does not depend on it.
 
     Raises:
-        ValueError: if k is out of range or a tensor holds NaN; the message names it.
-        TypeError: if k is not a whole number.
+        ValueError: if k is out of range, or a tensor holds NaN; the message names it.
+        TypeError: if k is not an integer.
 
     Example:
         >>> magnitude_threshold([torch.tensor([3.0, -1.0]), torch.tensor([[2.0], [-4.0]])], k=2)
@@ -62,7 +63,7 @@ def magnitude_threshold(
 
 @dataclass(frozen=True)
 class Cut:
-    """The k-th smallest magnitude, how many magnitudes are smaller, and how many are equal to it."""
+    """Hold a threshold, how many magnitudes lie below it, and how many equal it."""
 
     threshold: float
     below: int
@@ -70,7 +71,7 @@ class Cut:
 
 
 def find_cut(weights: Mapping[str, Tensor], k: int, *, expected: float | None = None, by_magnitude: bool = True) -> Cut:
-    """`magnitude_threshold` with its neighbourhood, see there; or of the numbers themselves, with their signs.
+    """Find the k-th smallest magnitude, or signed value, and count what lies below and at it.
 
     Example:
         >>> find_cut({"w": torch.tensor([3.0, -1.0, 2.0, -2.0])}, k=2)
@@ -82,7 +83,7 @@ def find_cut(weights: Mapping[str, Tensor], k: int, *, expected: float | None = 
     scan, total = _Scan(shards, by_magnitude), shards.total
     k = operator.index(k)
     if not 1 <= k <= total:
-        raise ValueError(f"magnitude_threshold: k={k} must be from 1 to the number of weights, {total}")
+        raise ValueError(f"magnitude_threshold: k={k} must be from 1 to {total}, the number of weights")
     counts = None
     if expected is not None and 0 < expected < math.inf:
         counts = scan.between(expected * (1 - REACH), expected * (1 + REACH))
@@ -92,7 +93,7 @@ def find_cut(weights: Mapping[str, Tensor], k: int, *, expected: float | None = 
 
 
 def _sample(weights: Shards, by_magnitude: bool) -> np.ndarray:
-    """Every so-many-th magnitude, sorted; an odd stride does not fall in step with the rows."""
+    """Return a sorted sample of the magnitudes; the stride is odd so that it does not align with the rows."""
     total, dtype = weights.total, working_dtype(weights)
     stride = (total // min(max(total >> 8, SMALLEST_SAMPLE), LARGEST_SAMPLE)) | 1
     parts = [part.reshape(-1)[::stride].to("cpu", dtype) for w in weights.values() for (part,) in chunks(w.detach())]
@@ -102,7 +103,7 @@ def _sample(weights: Shards, by_magnitude: bool) -> np.ndarray:
 
 
 def _bracket(sample: np.ndarray, share: float, low: float, high: float) -> tuple[float, float]:
-    """Two magnitudes of a sorted sample between which its quantile `share` most likely lies; at its ends low, high."""
+    """Return two values of a sorted sample that most likely enclose its quantile `share`; low and high at its ends."""
     count = len(sample)
     reach = min(4 * math.sqrt(count * share * (1 - share)) + 4, count / 4)  # four standard deviations of the rank
     left, right = math.floor(count * share - reach), math.ceil(count * share + reach)
@@ -111,41 +112,41 @@ def _bracket(sample: np.ndarray, share: float, low: float, high: float) -> tuple
 
 @dataclass(frozen=True)
 class _Counts:
-    """What one pass found around a bracket."""
+    """Hold what one pass found around a bracket."""
 
     low: float
     high: float
     up_to_low: int
     inside: int  # strictly between low and high
-    candidates: np.ndarray  # those inside, or an even share of them if they were too many
+    candidates: np.ndarray  # those inside, or an even sample of them if there were too many
 
     def hold(self, k: int) -> bool:
-        """Whether the k-th smallest magnitude lies inside of the bracket."""
+        """Tell whether the k-th smallest magnitude lies inside the bracket."""
         return 1 <= k - self.up_to_low <= self.inside
 
     @property
     def are_complete(self) -> bool:
-        """Whether all those inside were collected."""
+        """Tell whether all magnitudes inside the bracket were collected."""
         return len(self.candidates) == self.inside
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """Passes over all weights, each process over its part."""
+    """Pass over all weights, each process over its part."""
 
     weights: Shards
     by_magnitude: bool
 
     @property
     def floor(self) -> float:
-        """What nothing lies below."""
+        """Return the lowest possible value."""
         return 0.0 if self.by_magnitude else -math.inf
 
     def _sizes(self) -> Magnitudes:
         return Magnitudes(self.weights, None if self.by_magnitude else self.weights)
 
     def between(self, low: float, high: float) -> _Counts:
-        """Count and collect in one pass."""
+        """Count the magnitudes up to `low` and collect those between, in one pass."""
         sizes, limit = self._sizes(), MOST_CANDIDATES // self.weights.peers.count
         low, high = (float(torch.tensor(end, dtype=sizes.dtype)) for end in (low, high))
         up_to_low = inside = collected = 0
@@ -154,7 +155,7 @@ class _Scan:
             outside = sizes.where(torch.le, size, low)
             up_to_low += int(outside.sum())
             found = _inside(size, outside.add_(sizes.where(torch.ge, size, high))).cpu()
-            if found.isnan().any():  # NaN is neither low nor high
+            if found.isnan().any():  # NaN is neither <= low nor >= high
                 broken.append(name)
                 continue
             inside += len(found)
@@ -166,17 +167,17 @@ class _Scan:
         return self._together(low, high, np.array([up_to_low, inside, every]), torch.cat(kept).numpy(), broken)
 
     def _together(self, low: float, high: float, own: np.ndarray, kept: np.ndarray, broken: list[str]) -> _Counts:
-        """What all processes found, of candidates as even a share of each; they fail together, too."""
+        """Add up what all processes found, with one sampling rate of candidates; raise on all if one has NaN."""
         names, peers = list(self.weights), self.weights.peers
         first = names.index(broken[0]) if broken else len(names)
         table = peers.table([*own, first])
         if (first := table[:, 3].min()) < len(names):
-            raise ValueError(f"{names[first]} holds NaN, which has no magnitude to rank; lower the learning rate")
+            raise ValueError(f"{names[first]} holds NaN and can't be ranked; lower the learning rate")
         up_to_low, inside, _, _ = table.sum(0).tolist()
         return _Counts(low, high, up_to_low, inside, peers.join(kept[:: table[:, 2].max() // own[2]]))
 
     def at(self, threshold: float) -> Cut:
-        """How many magnitudes are smaller than, and equal to, a threshold."""
+        """Count the magnitudes below and at a threshold."""
         below, ties, sizes = 0, 0, self._sizes()
         for _, _, size in sizes:
             below += int(sizes.where(torch.lt, size, threshold).sum())
@@ -185,7 +186,7 @@ class _Scan:
 
 
 def _inside(size: Tensor, outside: Tensor) -> Tensor:
-    """The few magnitudes where `outside` is 0, looked for only in the columns that hold one."""
+    """Return the few magnitudes where `outside` is 0; only columns that hold one are searched."""
     rows = COLUMNS if len(size) % COLUMNS == 0 else 1
     columns = outside.view(rows, -1).amin(0).bool().logical_not_().nonzero().view(-1)
     few, out = (flat.view(rows, -1).index_select(1, columns) for flat in (size, outside))
@@ -193,7 +194,7 @@ def _inside(size: Tensor, outside: Tensor) -> Tensor:
 
 
 def _close_in(scan: _Scan, counts: _Counts, k: int) -> Cut:
-    """Look again, between bounds that narrow with every pass, until a pass holds the answer."""
+    """Repeat the pass with narrower bounds until it holds the answer."""
     floor, ceiling = scan.floor, math.inf
     while not (counts.hold(k) and counts.are_complete):
         if counts.hold(k):
