@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env wheelhouse reproduce comparison train figures notebooks workshop tables consistency reliability audit bench bench-explorer lab test lint clean
+.PHONY: env wheelhouse reproduce comparison train figures notebooks workshop tables consistency reliability audit bench bench-explorer lab check test lint clean
 
 # Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
 WHEELHOUSE ?= wheelhouse
@@ -72,9 +72,9 @@ MAIN := dense,mgpp,l2,gmp
 RIVALS := l1,gmp-star,l0,soft-movement,platon
 ONCE := movement,platon-frozen
 COMPARE := $(BIN)/mgpp compare
-TO_README := --jobs 2 --set threads=1 --set save_model=false --readme README.md
-REVIEWS := $(TO_README) --out data/runs --figures figures
-TASKS := $(TO_README) --markers tasks --out data/tasks --figures $(QUICK)/tasks
+TO_PAGE := --jobs 2 --set threads=1 --set save_model=false --readme docs/results.md
+REVIEWS := $(TO_PAGE) --out data/runs --figures figures
+TASKS := $(TO_PAGE) --markers tasks --out data/tasks --figures $(QUICK)/tasks
 comparison: env
 	@$(COMPARE) reviews --methods $(MAIN) --sparsities 0.8,0.9,0.95 --seeds 0-2 $(REVIEWS)
 	@$(COMPARE) reviews --methods $(RIVALS) --sparsities 0.9,0.95 --seeds 0-2 $(REVIEWS)
@@ -108,7 +108,7 @@ notebooks: env
 workshop: env
 	@$(BIN)/python notebooks/workshop/build.py
 
-# the result tables of README.md and data/README.md, written between their markers
+# the tables of README.md, docs/ and data/README.md, written between their markers
 tables: env
 	@$(BIN)/python -m tools.tables
 
@@ -128,7 +128,7 @@ audit: env
 	@$(QUICK)/audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt
 
 # what the prior and the pruning cost beside the textbook's way, a quarter of an hour; BENCH=data/benchmarks/NAME.json
-# and `make tables` put the result on README.md
+# and `make tables` put the result into docs/costs.md
 BENCH := $(QUICK)/benchmarks.json
 bench: env
 	@$(BIN)/python tests/benchmarks/run.py --out $(BENCH)
@@ -139,6 +139,12 @@ bench-explorer: env
 
 lab: env
 	@$(BIN)/jupyter lab notebooks/0_start_here.ipynb
+
+# the minute before a commit: style, types and the tests of the library itself
+CORE_TESTS := chunks mixture penalties schedules events masks scope threshold targets pruner callback observer runs locks imports
+check: lint
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(foreach name,$(CORE_TESTS),tests/test_$(name).py) \
+		toolkit/mgpp/prior toolkit/mgpp/pruning toolkit/mgpp/runs
 
 # a test file a process at a time, the longest first (tests/conftest.py): most tests keep to one thread
 test: env

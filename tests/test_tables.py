@@ -6,7 +6,7 @@ from mgpp.lab.comparison.frame import finished, paired_differences
 from mgpp.lab.comparison.report import between_markers
 from mgpp.lab.comparison.table import results_markdown
 from mgpp.runs import Run
-from tools.tables import EVIDENCE, TABLES, explorer_markdown, write_tables
+from tools.tables import TABLES, explorer_markdown, write_tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,15 +51,11 @@ def test_the_committed_tables_come_from_the_committed_runs(name):
 
 
 def test_all_tables_are_written(tmp_path):
-    (tmp_path / "data").mkdir()
     for folder in ("runs", "tasks", "tuning"):
-        (tmp_path / "data" / folder).mkdir()
-    names = ("results", "tasks", "benchmarks", "explorer")
-    (tmp_path / "README.md").write_text("\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in names))
-    (tmp_path / "data" / "README.md").write_text("<!-- tuning -->\n<!-- /tuning -->")
+        (tmp_path / "data" / folder).mkdir(parents=True)
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "reliability.md").write_text(
-        "\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in EVIDENCE)
-    )
+    for name, (file, _) in TABLES.items():
+        with (tmp_path / file).open("a") as page:
+            page.write(f"<!-- {name} -->\n<!-- /{name} -->\n")
     write_tables(tmp_path)
-    assert "| sparsity | method |" in (tmp_path / "README.md").read_text()
+    assert "| sparsity | method |" in (tmp_path / "docs" / "results.md").read_text()

@@ -1,18 +1,20 @@
 """Result tables in Markdown, written by command so that no number in the documentation is typed by hand.
 
-python -m tools.tables        rewrites the tables of README.md, data/README.md and docs/reliability.md between
+python -m tools.tables        rewrites the tables of README.md, docs/ and data/README.md between
                                       their markers
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, paired_to
 from mgpp.lab.comparison.report import between_markers
 from mgpp.lab.comparison.table import results_markdown
 from mgpp.lab.comparison.tuning import tuning_markdown
-from mgpp.runs import load_runs
+from mgpp.methods.registry import METHODS
+from mgpp.runs import Run, load_runs
 from tools.evidence import evidence_markdown
 
 
@@ -65,6 +67,27 @@ def explorer_markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def summary_markdown(runs: Iterable[Run]) -> str:
+    """Return the table of README.md: six methods at one sparsity, each against MGPP."""
+    frame = comparison_frame(runs)
+    chosen = frame[(frame["sparsity"] == SUMMARY_SPARSITY) | (frame["method"] == "dense")]
+    means = {row["method"]: row for row in comparison_summary(chosen).to_dict("records")}
+    ahead = {row["rival"]: _ahead(row) for row in paired_to(chosen).to_dict("records")}
+    lines = ["| method | accuracy, % | seeds | MGPP minus this, points (95% interval) |", "|---|---|---|---|"]
+    for method in SUMMARY_METHODS:
+        if row := means.get(method):
+            score = f"{100 * row['mean']:.1f} ± {100 * row['se']:.1f}"
+            lines.append(f"| {METHODS[method].label} | {score} | {row['seeds']} | {ahead.get(method, '')} |")
+    return "\n".join(
+        [*lines, "", "± is the standard error over seeds; the interval is Student's, over pairs of one seed."]
+    )
+
+
+def _ahead(pair: Mapping[Any, Any]) -> str:
+    mean, low, high = (f"{100 * pair[key]:+.1f}" for key in ("mean", "t_low", "t_high"))
+    return f"{mean} ({low} to {high})"
+
+
 def _each(folder: Path, markdown: Callable[[Mapping[str, Any]], str], pattern: str = "*.json") -> str:
     files = sorted(folder.glob(pattern))
     return "\n\n".join(markdown(json.loads(file.read_text(encoding="utf-8"))) for file in files)
@@ -74,18 +97,21 @@ def _evidence(part: str) -> Callable[[Path], str]:
     return lambda root: _each(root / "data/reliability", evidence_markdown, f"{part}.json")
 
 
+SUMMARY_METHODS, SUMMARY_SPARSITY = ("dense", "mgpp", "l2", "gmp", "soft-movement", "platon"), 0.9
+
 # what `make reliability` looks into, a script of tests/reliability and a table each
 EVIDENCE = ("kills", "faults", "distributed", "sweep", "trust", "export")
 
 # name of the markers: the file that holds them, and what renders the table, given the repository's root
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "summary": ("README.md", lambda root: summary_markdown(load_runs(root / "data/runs"))),
     "results": (
-        "README.md",
+        "docs/results.md",
         lambda root: results_markdown(load_runs(root / "data/runs"), load_runs(root / "data/tuning")),
     ),
-    "tasks": ("README.md", lambda root: results_markdown(load_runs(root / "data/tasks"))),
-    "benchmarks": ("README.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
-    "explorer": ("README.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
+    "tasks": ("docs/results.md", lambda root: results_markdown(load_runs(root / "data/tasks"))),
+    "benchmarks": ("docs/costs.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
+    "explorer": ("docs/costs.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),
     **{part: ("docs/reliability.md", _evidence(part)) for part in EVIDENCE},
 }
