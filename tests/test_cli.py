@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from fake_training import as_words, short_training
 
 from mgpp.lab.cli import main
-from mgpp.lab.cli.many import _numbers
+from mgpp.lab.cli.sweep import _integers
 from mgpp.methods.registry import METHODS
 from mgpp.plots import figures
 from mgpp.runs import RunWriter, load_run, mark_failed
@@ -73,23 +73,35 @@ def test_check_says_what_is_missing(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "exit_code", "named"),
     [
-        (["train", "reviews", "--set", "prior.lamm=1"], "did you mean 'prior.lam'"),
-        (["train", "reviews", "--set", "prior.lam=1.5"], "lam=1.5"),
-        (["train", "reviews", "--set", "seed"], "must have the form key=value"),
-        (["train", "reviws"], "did you mean 'reviews'"),
-        (["runs", "nowhere"], "nowhere is not a folder"),
-        (["figures", "--runs", "nowhere"], "nowhere is not a folder"),
-        (["explore", "--runs", "nowhere"], "nowhere is not a folder"),
-        (["compare", "reviews", "--trials", "nowhere"], "--trials nowhere is no folder; leave it out"),
+        (["train", "reviews", "--set", "prior.lamm=1"], 1, "prior.lam"),
+        (["train", "reviews", "--set", "seed"], 1, "--set"),
+        (["train", "reviws"], 1, "reviws"),
+        (["train"], 2, "--resume"),
+        (["train", "reviews", "--resume", "x"], 2, "--resume"),
+        (["train", "--resume", "x", "--replace"], 2, "--resume"),
+        (["runs", "nowhere"], 1, "nowhere"),
+        (["figures", "--runs", "nowhere"], 1, "nowhere"),
+        (["explore", "--runs", "nowhere"], 1, "nowhere"),
+        (["methods", "mgp"], 2, "mgp"),
+        (["compare", "reviews", "--trials", "nowhere"], 2, "--trials"),
+        (["compare", "reviews", "--seeds", "a-2"], 2, "--seeds"),
+        (["compare", "reviews", "--seeds", "3-1"], 2, "--seeds"),
+        (["compare", "reviews", "--sparsities", "a"], 2, "--sparsities"),
+        (["sweep", "reviews", "--jobs", "0"], 2, "--jobs"),
+        (["sweep", "reviews", "--grid=prior.lam"], 1, "prior.lam"),
+        (["sweep", "reviews", "--slurm=partition=gpu"], 1, "--slurm"),
+        (["sweep", "reviews", "--launcher=ray", "--resources=num_gpus"], 1, "--resources"),
     ],
 )
-def test_errors_are_one_line_for_people(words, message):
+def test_errors_are_short_and_name_what_is_wrong(words, exit_code, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     done = call(*words)
-    assert done.exit_code == 1
-    assert message in done.output
+    assert done.exit_code == exit_code
+    assert named in done.output.splitlines()[-1]
     assert "Traceback" not in done.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_errors_of_plain_python_types_from_the_toolkit_are_for_people_too(tmp_path):
@@ -132,13 +144,9 @@ def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
 def test_a_page_that_can_not_hold_the_table_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "page.md").write_text("no markers")
-    for page, words in (
-        ("page.md", "page.md: the markers <!-- mine -->"),
-        ("none.md", "none.md can't be read: No such file"),
-    ):
-        done = call("compare", "reviews-quick", "--out=runs", f"--readme={page}", "--markers=mine")
-        assert (done.exit_code, done.output.count("\n")) == (1, 1)
-        assert words in done.output
+    done = call("compare", "reviews-quick", "--out=runs", "--readme=page.md", "--markers=mine")
+    assert done.exit_code == 1
+    assert "<!-- mine -->" in done.output
     assert not (tmp_path / "runs").exists()
 
 
@@ -159,23 +167,7 @@ def test_a_comparison_of_several_recipes_names_the_metric_of_each(tmp_path, monk
 
 @pytest.mark.parametrize(("words", "numbers"), [("0", [0]), ("0-2", [0, 1, 2]), ("0,2-4, 9", [0, 2, 3, 4, 9])])
 def test_seeds_are_numbers_and_ranges(words, numbers):
-    assert _numbers(words) == numbers
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["compare", "reviews", "--seeds", "a-2"], "'a-2' must be a whole number or a range such as 0-2"),
-        (["methods", "mgp"], "'mgp' is none of mgpp, l2"),
-        (["train"], "give a RECIPE, or --resume DIR"),
-        (["train", "reviews", "--resume", "x"], "give a RECIPE, or --resume DIR"),
-        (["train", "--resume", "x", "--replace"], "give no other option"),
-    ],
-)
-def test_wrong_words_say_how_to_use_the_command(words, message):
-    done = call(*words)
-    assert done.exit_code == 2
-    assert message in " ".join(done.output.split())
+    assert _integers(None, None, words) == numbers
 
 
 def test_every_method_has_its_card():
@@ -201,7 +193,6 @@ def test_a_stopped_run_goes_on(tiny_recipe, tmp_path):
     assert call("train", "reviews-quick", *settings, "--quiet", "--out", str(folder)).exit_code == 0
     refused = call("train", "--resume", str(folder))
     assert refused.exit_code == 1
-    assert "there is nothing to resume" in refused.output
     mark_failed(folder, "stopped")
     done = call("train", "--resume", str(folder), "--quiet")
     assert done.exit_code == 0, done.output

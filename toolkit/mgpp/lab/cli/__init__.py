@@ -1,4 +1,4 @@
-"""The command line, `mgpp`. Heavy modules load only when they are needed."""
+"""The command line, `mgpp`. Heavy modules load only when a command needs them."""
 
 import traceback
 import warnings
@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from mgpp.lab.cli.exporting import export, unpack
-from mgpp.lab.cli.looking import check, explore, figures, methods, runs
-from mgpp.lab.cli.many import compare, sweep
-from mgpp.lab.cli.training import train
+from mgpp.lab.cli.export import export, unpack
+from mgpp.lab.cli.look import check, explore, figures, methods, runs
+from mgpp.lab.cli.sweep import compare, sweep
+from mgpp.lab.cli.train import train
 
 
-class _CleanErrors(click.Group):
-    """Errors that the toolkit raises are for people: one line, no traceback. Others are bugs and keep theirs."""
+class _PlainErrors(click.Group):
+    """Print errors that the toolkit raises as one line. All others are bugs and keep their traceback."""
 
-    def invoke(self, ctx: click.Context) -> object:
+    def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
             with warnings.catch_warnings():
@@ -27,7 +27,7 @@ class _CleanErrors(click.Group):
             click.echo(str(stop) or "stopped", err=True)
             ctx.exit(130)  # as a shell reports it
         except SystemExit as stop:
-            if str(stop) != str(stop.code):  # SIGTERM ended a training, whose words say how to go on
+            if str(stop) != str(stop.code):  # SIGTERM ended a training; the text says how to resume it
                 click.echo(str(stop), err=True)
             raise
         except (ValueError, RuntimeError) as error:
@@ -37,18 +37,18 @@ class _CleanErrors(click.Group):
             raise click.ClickException(str(error)) from None
 
 
-def _show_warning(others: Callable[..., None], message: Warning, category: type[Warning], *where: Any) -> None:
-    """Warnings of the toolkit in one line, too."""
+def _show_warning(show: Callable[..., None], message: Warning, category: type[Warning], *where: Any) -> None:
+    """Print warnings of the toolkit as one line, others as Python does."""
     if category.__module__.startswith("mgpp."):
         click.echo(f"warning: {message}", err=True)
     else:
-        others(message, category, *where)
+        show(message, category, *where)
 
 
-@click.group(cls=_CleanErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_PlainErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mgpp-toolkit", prog_name="mgpp")
 def main() -> None:
-    """Prune transformers with a mixture Gaussian prior, log what happens, draw the figures."""
+    """Prune transformers with a mixture Gaussian prior, log the training, draw the figures."""
 
 
 for command in (train, sweep, compare, methods, runs, figures, explore, export, unpack, check):

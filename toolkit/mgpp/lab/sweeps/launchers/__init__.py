@@ -29,12 +29,12 @@ OPTIONS = {"local": set[str](), "ray": {"address", "resources"}, "slurm": {"slur
 
 
 def make_launcher(
-    name: str, folder: str | Path, *, jobs: int | None = None, retries: int = 2, **options: Any
+    launcher: str, folder: str | Path, *, jobs: int | None = None, retries: int = 2, **options: Any
 ) -> Launcher:
     """The launcher of a name.
 
     Args:
-        name: local, ray or slurm.
+        launcher: local, ray or slurm.
         folder: of the sweep.
         jobs: trainings at a time: local processes (1 by default), jobs of Slurm, or tasks on a Ray cluster that is
             started here; on one that runs already it is the cluster that decides.
@@ -48,15 +48,15 @@ def make_launcher(
         >>> make_launcher("local", "my-sweep", jobs=2).pause
         0.05
     """
-    if name not in OPTIONS:
-        raise LauncherError(f"launcher={name!r} is unknown{did_you_mean(name, OPTIONS)}")
+    if launcher not in OPTIONS:
+        raise LauncherError(f"launcher={launcher!r} is unknown{did_you_mean(launcher, OPTIONS)}")
     if jobs is not None and jobs < 1:
         raise LauncherError(f"jobs={jobs} must be at least 1")
     given: Mapping[str, Any] = {key: value for key, value in options.items() if value}
-    for key in given.keys() - OPTIONS[name]:
-        raise LauncherError(f"--{key} is not for the launcher {name}; leave it out")
-    if name == "ray":
+    for key in given.keys() - OPTIONS[launcher]:
+        raise LauncherError(f"--{key} is not for the launcher {launcher}; leave it out")
+    if launcher == "ray":
         return RayCluster(jobs=jobs, retries=retries, **given)
-    if name == "slurm":
+    if launcher == "slurm":
         return SlurmJobs(Path(folder), given.get("slurm"), jobs=jobs)
     return LocalProcesses(jobs or 1)

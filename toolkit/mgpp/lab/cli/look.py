@@ -1,0 +1,106 @@
+"""Commands that train nothing: methods, runs, figures, explore, check."""
+
+import inspect
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import click
+
+from mgpp.lab.cli.options import (
+    CONSISTENCY_FOLDER,
+    FIGURES_FOLDER,
+    NEW_RUNS_FOLDER,
+    PATH,
+    RUNS_FOLDER,
+    SENSITIVITY_FOLDER,
+)
+
+_runs_option = click.option("--runs", "runs_folder", type=PATH, default=RUNS_FOLDER, show_default=True)
+
+
+@click.command()
+@click.argument("name", required=False)
+def methods(name: str | None) -> None:
+    """List the methods, or print the card of the method NAME."""
+    from mgpp.methods.registry import METHODS
+
+    if name is None:
+        for key, method in METHODS.items():
+            click.echo(f"{key:15}{(inspect.getdoc(method) or '').splitlines()[0]}")
+    elif name in METHODS:
+        click.echo(inspect.getdoc(METHODS[name]))
+    else:
+        raise click.BadParameter(f"{name!r} is not one of {', '.join(METHODS)}", param_hint="NAME")
+
+
+@click.command()
+@click.argument("folder", type=PATH, default=RUNS_FOLDER)
+def runs(folder: Path) -> None:
+    """Print a table of the runs in FOLDER [data/runs]."""
+    from mgpp.runs import load_runs, summary
+
+    table = summary(load_runs(folder))
+    if table.empty:
+        click.echo(f"no runs in {folder}; make one with: mgpp train reviews-quick")
+        return
+    digits = {"sparsity": "{:g}", "score": "{:.4g}", "score_se": "{:.2g}", "seconds": "{:.0f}"}
+    formatters = {name: text.format for name, text in digits.items()}
+    click.echo(table.to_string(index=False, formatters=formatters, na_rep="-"))
+
+
+@click.command()
+@_runs_option
+@click.option("--sweep", type=PATH, help=f"Runs of a sweep of the prior [{SENSITIVITY_FOLDER}, if it exists]")
+@click.option("--consistency", type=PATH, help=f"Runs of the simulation [{CONSISTENCY_FOLDER}, if it exists]")
+@click.option("--out", type=PATH, default=FIGURES_FOLDER, show_default=True)
+@click.option("--movies", is_flag=True, help="Show the weights through training too, as a GIF and as a page")
+def figures(runs_folder: Path, sweep: Path | None, consistency: Path | None, out: Path, movies: bool) -> None:
+    """Draw the paper's figures as PDF and PNG from logged runs."""
+    from mgpp.lab.figures import render_all
+
+    sweep = sweep or (SENSITIVITY_FOLDER if SENSITIVITY_FOLDER.is_dir() else None)
+    consistency = consistency or (CONSISTENCY_FOLDER if CONSISTENCY_FOLDER.is_dir() else None)
+    paths = render_all(runs_folder, out, sweep, consistency)
+    if movies:
+        from mgpp.plots.movies import render_movies
+
+        paths += render_movies(runs_folder, out)
+    for path in paths:
+        click.echo(path)
+
+
+@click.command()
+@_runs_option
+@click.option("--only", default="*", metavar="PATTERN", help="Runs whose names match, such as '*-seed0' [all]")
+@click.option("--html", type=PATH, metavar="FILE", help="Write the page to FILE, and do not open it")
+def explore(runs_folder: Path, only: str, html: Path | None) -> None:
+    """Explore the prior on real weights, in the browser.
+
+    The page shows the pretrained model and logged runs. It needs no server and no internet.
+    """
+    from mgpp.lab.explorer.page import save_explorer
+    from mgpp.lab.models.packages import pretrained_weights
+    from mgpp.runs import load_runs
+
+    matching = [run for run in load_runs(runs_folder) if fnmatchcase(run.name, only)]
+    if not matching and only != "*":
+        raise click.BadParameter(f"{only!r} matches no run in {runs_folder}; see: mgpp runs", param_hint="--only")
+    runs = [run for run in matching if not run.weights.empty]
+    if not runs:
+        click.echo(f"no run in {runs_folder} has histograms: the page shows the pretrained model alone", err=True)
+    path = save_explorer(html or NEW_RUNS_FOLDER / "explorer.html", runs=runs, weights=pretrained_weights())
+    click.echo(path)
+    if html is None:
+        click.launch(str(path))
+
+
+@click.command()
+def check() -> None:
+    """Check that everything is in place, and say what to do if not."""
+    from mgpp.lab.environment import check_environment, summarize
+
+    table = check_environment()
+    click.echo(table[["what", "found", "ok"]].to_string(index=False))
+    if not table["ok"].all():
+        raise click.ClickException(summarize(table))
+    click.echo(summarize(table))

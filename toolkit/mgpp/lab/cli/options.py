@@ -1,0 +1,50 @@
+"""Folders that commands use by default, and options that several commands share."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+RUNS_FOLDER, SENSITIVITY_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("data/sensitivity"), Path("figures")
+TRIALS_FOLDER, CONSISTENCY_FOLDER = Path("data/tuning"), Path("data/consistency")
+NEW_RUNS_FOLDER = Path("data/local")  # ignored by git, so that new runs do not mix with the committed ones
+
+PATH, FOLDER = click.Path(path_type=Path), click.Path(exists=True, file_okay=False, path_type=Path)
+
+Command = Callable[..., None]
+Decorator = Callable[[Command], Command]
+
+
+def key_values(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings of a repeated option KEY=VALUE; each value is read as YAML."""
+    from mgpp.lab.recipes.recipe import parse_override
+
+    return dict(parse_override(text, option.opts[0]) for text in texts)
+
+
+def with_overrides(command: Command) -> Command:
+    """Add the options --set and --data; the command gets both as the dictionary `overrides`."""
+
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=key_values, help=_SET)
+    @click.option("--data", type=click.Path(), metavar="DIR", help="Read local files in the hub's format from DIR")
+    @functools.wraps(command)
+    def _command_with_overrides(overrides: dict[str, Any], data: str | None, **options: Any) -> None:
+        command(overrides=overrides | ({"data": data} if data else {}), **options)
+
+    return _command_with_overrides
+
+
+_SET = "Change a setting of the recipe, such as prior.lam=1e-5"
+
+
+def several(*options: Decorator) -> Decorator:
+    """Join decorators into one, so that commands can share a list of options."""
+
+    def _decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return _decorate

@@ -1,0 +1,152 @@
+"""`mgpp sweep` and `mgpp compare`: train many runs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mgpp.lab.cli.options import FOLDER, NEW_RUNS_FOLDER, PATH, TRIALS_FOLDER, key_values, several, with_overrides
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _shares(context: click.Context, option: click.Parameter, text: str) -> list[float]:
+    try:
+        return [float(word) for word in _words(text)]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} must be numbers such as 0.9,0.95") from None
+
+
+def _integers(context: click.Context, option: click.Parameter, text: str) -> list[int]:
+    """Read whole numbers and ranges of them, such as 0,2-4."""
+    numbers: list[int] = []
+    for word in _words(text):
+        first, _, last = word.partition("-")
+        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
+            raise click.BadParameter(f"{word!r} must be a whole number or a range such as 0-2")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+_launch_options = several(
+    click.option("--launcher", default="local", show_default=True, type=click.Choice(["local", "ray", "slurm"])),
+    click.option("--jobs", type=click.IntRange(1), metavar="N", help="Trainings at a time [1, or the cluster decides]"),
+    click.option("--retries", type=click.IntRange(0), default=2, show_default=True, help="If a worker dies"),
+    click.option("--address", metavar="ADDRESS", help="Ray: the cluster [RAY_ADDRESS, or one on this machine]"),
+    click.option("--resources", multiple=True, metavar="KEY=VALUE", callback=key_values, help="Ray: num_gpus=1"),
+    click.option("--slurm", multiple=True, metavar="KEY=VALUE", callback=key_values, help="Slurm: partition=gpu"),
+)
+_seeds_option = click.option(
+    "--seeds", default="0", show_default=True, callback=_integers, help="Seeds, such as 0,1,2 or 0-2"
+)
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--grid", multiple=True, metavar="KEY=VALUE,VALUE", help="Vary a setting: prior.lam=1e-6,1e-5")
+@_seeds_option
+@with_overrides
+@click.option("--out", type=PATH, metavar="DIR", help="Folder of the runs [data/local/NAME-sweep]")
+@_launch_options
+@click.option("--dry-run", is_flag=True, help="List the runs and their status, and stop")
+def sweep(recipe: str, grid: tuple[str, ...], out: Path | None, retries: int, dry_run: bool, **options: Any) -> None:
+    """Train RECIPE at all combinations of the GRID's values, with all SEEDS.
+
+    Finished runs are passed over and stopped ones are resumed, so the same command continues a sweep that was stopped.
+    """
+    from mgpp.lab.sweeps.grid import cells_of, parse_grid
+    from mgpp.lab.sweeps.launchers import make_launcher
+    from mgpp.lab.sweeps.record import SWEEP_FILE, over_seeds, sweep_frame
+    from mgpp.lab.sweeps.sweep import not_finished, sweep, unfinished
+
+    folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-sweep"
+    asked = {"grid": parse_grid(grid), "seeds": options.pop("seeds"), "overrides": options.pop("overrides")}
+    if dry_run:
+        cells = cells_of(recipe, **asked)
+        todo = unfinished(cells, folder)
+        frame = sweep_frame(folder, {cell.name: cell.varied for cell in cells})
+        click.echo(frame[["name", "status", "attempts"]].to_string(index=False))
+        click.echo(f"{len(cells)} runs in {folder}: {len(cells) - len(todo)} are there, {len(todo)} to train")
+        return
+    launcher = make_launcher(folder=folder, retries=retries, **options)
+    frame = sweep(recipe, **asked, out=folder, launcher=launcher, retries=retries)
+    _show_means(over_seeds(frame))
+    click.echo(folder / SWEEP_FILE)
+    _fail_unless_finished(not_finished(frame["name"], folder))
+
+
+@click.command()
+@click.argument("recipe")
+@with_overrides
+@click.option("--methods", default="mgpp,l2,gmp", show_default=True, help="Names; see mgpp methods")
+@click.option("--sparsities", default="0.9", show_default=True, callback=_shares, help="Final sparsities")
+@_seeds_option
+@click.option("--out", type=PATH, metavar="DIR", help="Folder of the runs [data/local/NAME-comparison]")
+@_launch_options
+@click.option("--readme", type=PATH, metavar="FILE", help="Write the table into FILE, between its markers")
+@click.option("--markers", default="results", show_default=True, metavar="NAME", help="Name of the markers")
+@click.option("--figures", type=PATH, metavar="DIR", help="Folder of the figures [that of the runs]")
+@click.option("--trials", type=FOLDER, help=f"Runs that chose the settings [{TRIALS_FOLDER}, if it exists]")
+def compare(
+    recipe: str,
+    overrides: dict[str, Any],
+    methods: str,
+    sparsities: list[float],
+    seeds: list[int],
+    out: Path | None,
+    retries: int,
+    readme: Path | None,
+    markers: str,
+    figures: Path | None,
+    trials: Path | None,
+    **launch: Any,
+) -> None:
+    """Train METHODS x SPARSITIES x SEEDS of RECIPE, and write a frame, a table and figures.
+
+    Finished runs are passed over, so the same command continues a comparison that was stopped.
+    """
+    from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, judged_by
+    from mgpp.lab.comparison.report import page_with, write_comparison
+    from mgpp.lab.sweeps.compare import compare, grid
+    from mgpp.lab.sweeps.launchers import make_launcher
+    from mgpp.lab.sweeps.sweep import not_finished
+    from mgpp.runs import load_runs
+
+    folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison"
+    asked: dict[str, Any] = {"methods": _words(methods), "sparsities": sparsities, "seeds": seeds}
+    asked["overrides"] = overrides
+    if readme:
+        page_with("", readme, markers)  # before hours of training, see that the page can hold the table
+    launcher = make_launcher(folder=folder, retries=retries, **launch)
+    compare(recipe, **asked, out=folder, launcher=launcher, retries=retries)
+    frame = comparison_frame(load_runs(folder))
+    metrics = {name: judged_by(rows)[0] for name, rows in frame.groupby("recipe")}
+    table = comparison_summary(frame)
+    _show_means(table.assign(metric=table["recipe"].map(metrics)))
+    trials = trials or TRIALS_FOLDER
+    for path in write_comparison(folder, trials=trials, readme=readme, markers=markers, figures=figures):
+        click.echo(path)
+    _fail_unless_finished(not_finished([cell.run_name for cell in grid(recipe, **asked)], folder))
+
+
+def _show_means(table: "DataFrame") -> None:
+    """Print means over seeds; the columns metric, mean and se become one."""
+    from mgpp.runs import format_score
+
+    columns = zip(table["metric"], table["mean"], table["se"], strict=True)
+    scores = ["-" if mean != mean else format_score(metric, mean, se) for metric, mean, se in columns]
+    hidden = ["metric", "mean", "se", "score_se", "steps", "trials"]
+    shown = table.drop(columns=hidden, errors="ignore").assign(score=scores)
+    click.echo(shown.to_string(index=False, na_rep="-", float_format="{:g}".format))
+
+
+def _fail_unless_finished(missing: Iterable[str]) -> None:
+    if lines := list(missing):
+        advice = "the same command tries again"
+        raise click.ClickException("\n".join([f"{len(lines)} runs are not finished; {advice}:", *lines]))
