@@ -1,1 +1,1 @@
-"""What leaves the house: a pruned model as a folder, plain or packed, with its card."""
+"""Export pruned models: plain and packed folders, the model card, the upload to the hub."""

@@ -1,57 +1,33 @@
-"""Export a run: its pruned model as a folder that others can use, with exactly the zeros that the run promises."""
+"""Export a run: write its pruned model as a folder that others can load, with exactly the zeros that the run logged."""
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from mgpp.lab.export.card import write_card
-from mgpp.lab.export.checkpoint import copy_settings, read_tensors, weight_files, write_index
-from mgpp.lab.export.folder import place_of, whole_folder, write_record
-from mgpp.lab.export.hub import check_name, upload
-from mgpp.lab.export.packed import ExportError, pack_tensors, packed_bytes, unpack_tensors
-from mgpp.lab.export.unpacking import SUFFIX
-from mgpp.lab.recipes.strict import shown
-from mgpp.lab.training.states import save_tensors
+from mgpp.lab.export.folder import check_place, write_record
+from mgpp.lab.export.packed import ExportError, pack_tensors
+from mgpp.lab.export.unpacking import PACKED, read_weights
+from mgpp.lab.recipes.recipe import load_recipe, recipe_names
+from mgpp.lab.sweeps.record import dotted
 from mgpp.runs import Run, load_run
+from mgpp.runs.files import whole_folder
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-ROW: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the target table: what stands where, and how to tell
-    "name": ("text", lambda name: isinstance(name, str)),
-    "layer": ("a whole number from -1", lambda layer: type(layer) is int and layer >= -1),
-    "kind": ("text", lambda kind: isinstance(kind, str)),
-    "shape": (
-        "a list of whole numbers from 1",
-        lambda shape: isinstance(shape, list) and all(type(size) is int and size >= 1 for size in shape),
-    ),
-    "count": ("a whole number from 1", lambda count: type(count) is int and count >= 1),
-}
-
-
-@dataclass
-class Exported:
-    """What was written: a row a target, and bytes of targets and of the whole model, dense and packed."""
-
-    targets: list[dict[str, Any]] = field(default_factory=list)
-    dense: int = 0
-    packed: int = 0
-    other: int = 0
-
-    @property
-    def zeros(self) -> int:
-        """In all targets."""
-        return sum(row["zeros"] for row in self.targets)
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Bytes of weights."""
-        whole = {"model_dense": self.dense + self.other, "model_packed": self.packed + self.other}
-        return {"targets_dense": self.dense, "targets_packed": self.packed, **whole}
+FORMATS = ("plain", "packed")
+DTYPES = {None: "auto", "float32": torch.float32, "bfloat16": torch.bfloat16}
+CODE = ("auto_map", "custom_pipelines")  # keys of a configuration that name code, which is not exported
 
 
 def export(
@@ -65,159 +41,181 @@ def export(
 ) -> Path:
     """Write the pruned model of a finished run into a folder, with tokenizer and model card.
 
-    The zeros of the pruned matrices are true zeros, +0.0, and are counted when they are read and again when they are
-    written: as many as the run promises. Nothing of the run is executed, and text of it that reaches the card stays
-    text.
+    The zeros of the pruned matrices are written as +0.0. They are counted when the checkpoint is read and again in what
+    was written, and must be as many as the run logged. The checkpoint is read as safetensors and JSON only.
 
     Args:
         run: a run or its folder, with `checkpoints/final`, which git does not keep.
         to: the new folder; it must not exist yet, or be empty.
         format: "plain", which `from_pretrained` loads without this toolkit, or "packed", which takes less room on disk
-            and comes back, bit for bit, through `load_packed` and `unpack`.
-        dtype: of the weights; None leaves them as they were saved. bfloat16 rounds.
-        replace: delete an export that `to` holds, instead of refusing.
+            and is read by `load_packed` and `unpack`, bit for bit.
+        dtype: of the weights; None keeps that of the checkpoint. bfloat16 rounds.
+        replace: overwrite an export that `to` holds.
         push_to_hub: the name of a repository to upload the folder to, such as "me/my-model".
 
     Raises:
         RunError: if the run can't be read.
-        ExportError: if it is not finished, has no checkpoint, does not hold the zeros it promises, or is damaged; or if
-            the folder can't be written, of which nothing is left then.
+        ExportError: if the run is not finished, its checkpoint is missing, damaged, or does not hold the zeros that the
+            run logged, `to` is in use, or the upload fails. Unless the upload failed, nothing is left in `to`.
 
     Example:
         >>> export("data/local/reviews-mgpp-0.9-seed0", "my-model", format="packed")  # doctest: +SKIP
     """
-    run = run if isinstance(run, Run) else load_run(run)
-    for name, value, known in (("format", format, ("plain", "packed")), ("dtype", dtype, (None, *DTYPES))):
-        if value not in known:
-            raise ExportError(f"{name}={value!r} must be one of {', '.join(str(each) for each in known)}")
+    for name, value, allowed in (("format", format, FORMATS), ("dtype", dtype, tuple(DTYPES))):
+        if value not in allowed:
+            raise ExportError(f"{name}={value!r} must be one of {allowed}")
     if push_to_hub is not None:
-        check_name(push_to_hub)
-    targets, to = _targets(run), place_of(to)
-    with whole_folder(to, replace=replace) as making:
-        exported = _write_weights(run, targets, making, format, dtype)
-        _check_promise(run, exported.zeros, "the checkpoint")
-        _check_promise(run, _zeros_of(making, targets), "the export")
-        copy_settings(run.checkpoint, making, dtype)
-        facts = {"targets": exported.targets, "zeros": exported.zeros, "bytes": exported.sizes}
-        write_record(making, layout=format, dtype=dtype, **facts)
-        write_card(making, run, facts)
+        validate_repo_id(push_to_hub)
+    run, to = run if isinstance(run, Run) else load_run(run), Path(to)
+    check_place(to, replace=replace)
+    targets = _targets(run)
+    model = _load_model(run.checkpoint, dtype)
+    weights = _clean_targets(model, targets, run)
+    with whole_folder(to) as folder:
+        model.save_pretrained(folder)
+        _save_tokenizer(run.checkpoint, folder)
+        if format == "packed":
+            _pack_weights(folder, targets)
+        state = _read_again(run, model, folder, targets)
+        facts = _facts(targets, weights, state)
+        write_record(folder, layout=format, dtype=dtype, **facts)
+        write_card(folder, run, facts, type(model).__name__)
     if push_to_hub is not None:
         upload(to, push_to_hub)
     return to
 
 
 def _targets(run: Run) -> dict[str, dict[str, Any]]:
-    """The rows of the run's target table, by name, of a run that can be exported."""
+    """Return the pruned matrices of a finished run: layer and kind by name."""
     if run.status != "finished":
-        way = f"go on with it: mgpp train --resume {run.folder}"
-        raise ExportError(f"{run.folder} holds a run that is {run.status!r}, not finished; {way}")
+        raise ExportError(f"{run.folder} is {run.status}, not finished; continue it: mgpp train --resume {run.folder}")
     if not run.checkpoint.is_dir():
-        raise ExportError(f"{run.checkpoint} is missing: git keeps no weights; train again: {train_again(run)}")
-    table = run.info.get("targets")
-    rows = table.get("table") if isinstance(table, dict) else None
-    if not isinstance(rows, list) or not rows:
-        raise ExportError(f"{run.folder}/run.json has no table of targets; a newer run has")
-    if fault := _fault_of(rows):
-        raise ExportError(f"{run.folder}/run.json is damaged: {fault}; train again: {train_again(run)}")
-    return {row["name"]: row for row in rows}
-
-
-def _fault_of(rows: list[Any]) -> str | None:
-    """What is wrong with a table of targets, in words; None if nothing is."""
-    for number, row in enumerate(rows):
-        place = f"targets.table[{number}]"
-        if not isinstance(row, dict):
-            return f"{place}={shown(row)} must be keys and values"
-        for key, (kind, fits) in ROW.items():
-            if not fits(row.get(key)):
-                return f"{place}.{key}={shown(row.get(key))} must be {kind}"
-    return None if len({row["name"] for row in rows}) == len(rows) else "targets.table has a name twice"
+        raise ExportError(f"{run.checkpoint} is missing (git keeps no weights); train again: {train_again(run)}")
+    try:
+        return {row["name"]: {"layer": row["layer"], "kind": row["kind"]} for row in run.info["targets"]["table"]}
+    except (KeyError, TypeError) as error:
+        raise ExportError(f"{run.folder}/run.json: targets.table does not list pruned matrices: {error!r}") from error
 
 
 def train_again(run: Run) -> str:
-    """The command that makes a run again, with its model.
+    """Return the command that repeats a run and keeps its model.
 
     Example:
         >>> train_again(Run(Path("old"), {"recipe": {"name": "reviews", "method": "l2", "save_model": False}}))
         'mgpp train reviews --set method=l2 --out NEW-FOLDER'
     """
-    from mgpp.lab.recipes.recipe import load_recipe, recipe_from, recipe_names
-
-    name = str(run.recipe.get("name"))
-    known = name in recipe_names()
-    usual = dict(_flat((load_recipe(name) if known else recipe_from({})).as_dict()))
-    asked = dict(_flat({**run.recipe, "save_model": True}))
-    changed = {key: value for key, value in asked.items() if value != usual.get(key, value)}
+    name = run.recipe.get("name")
+    if name not in recipe_names():
+        return "mgpp train RECIPE.yaml --out NEW-FOLDER"
+    usual, asked = dotted(load_recipe(name).as_dict()), dotted({**run.recipe, "save_model": True})
+    changed = {key: value for key, value in asked.items() if value != usual.get(key)}
     values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in changed.items()}
     words = [f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items()]
-    return " ".join(["mgpp train", name if known else "RECIPE.yaml", *words, "--out NEW-FOLDER"])
+    return " ".join(["mgpp train", name, *words, "--out NEW-FOLDER"])
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _write_weights(run: Run, targets: Mapping[str, Any], to: Path, layout: str, dtype: str | None) -> Exported:
-    """Every file of the checkpoint as one of the export, so that only one is held in memory."""
-    exported = Exported()
-    names: dict[str, str] = {}
-    for file in weight_files(run.checkpoint):
-        tensors = {name: _clean(tensor, name in targets, dtype) for name, tensor in read_tensors(file).items()}
-        for name, tensor in tensors.items():
-            _count(exported, name, tensor, targets.get(name))
-        names |= dict.fromkeys(tensors, file.name)
-        if layout == "packed":
-            tensors = pack_tensors(tensors, targets)
-        suffix = SUFFIX if layout == "packed" else ".safetensors"
-        save_tensors(tensors, to / f"{file.name.removesuffix('.safetensors')}{suffix}")
-    missing = [name for name in targets if name not in names]
-    if missing:
-        raise ExportError(f"{run.checkpoint} has no weight {missing[0]!r}, which run.json calls pruned")
-    exported.targets.sort(key=lambda row: list(targets).index(row["name"]))
-    if layout == "plain":
-        write_index(to, names, exported.dense + exported.other)
-    return exported
-
-
-def _clean(tensor: Tensor, is_target: bool, dtype: str | None) -> Tensor:
-    """A tensor in its new dtype; zeros of targets are +0.0."""
-    if dtype is not None and tensor.is_floating_point():
-        tensor = tensor.to(DTYPES[dtype])
-    return tensor.masked_fill(tensor == 0, 0) if is_target else tensor
-
-
-def _count(exported: Exported, name: str, tensor: Tensor, row: Mapping[str, Any] | None) -> None:
-    if row is None:
-        exported.other += tensor.nbytes
-        return
-    if list(tensor.shape) != row["shape"]:
-        raise ExportError(f"{name} has the shape {list(tensor.shape)}, run.json says {shown(row['shape'])}")
-    zeros = tensor.numel() - int(tensor.count_nonzero())
-    packed = packed_bytes(tensor.shape, tensor.numel() - zeros, tensor.itemsize) if tensor.numel() else 0
-    exported.dense += tensor.nbytes
-    exported.packed += min(packed, tensor.nbytes)
-    about = {key: row[key] for key in ("layer", "kind")}
-    exported.targets.append({"name": name, **about, "shape": list(tensor.shape), "zeros": zeros})
-
-
-def _zeros_of(folder: Path, targets: Mapping[str, Any]) -> int:
-    """In the targets of what was written, read again."""
-    count = 0
-    for file in folder.glob("*.safetensors"):
-        tensors = unpack_tensors(read_tensors(file))
-        chosen = [tensor for name, tensor in tensors.items() if name in targets]
-        count += sum(tensor.numel() - int(tensor.count_nonzero()) for tensor in chosen)
-    return count
-
-
-def _check_promise(run: Run, zeros: int, where: str) -> None:
-    promised = run.final.get("zeros")
-    if zeros != promised:
-        raise ExportError(
-            f"{where} of {run.folder} holds {zeros} zeros in its targets, run.json promises {promised}: "
-            "this is not the model that the run ended with"
+def _load_model(folder: Path, dtype: str | None) -> PreTrainedModel:
+    """Load a checkpoint as the class of transformers that its config.json names."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        for key in CODE:
+            config.__dict__.pop(key, None)
+        model_class = getattr(transformers, (config.architectures or ["None"])[0], None)
+        if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
+            raise ValueError(f"architectures={config.architectures} names no model class of transformers")
+        loaded: Any = model_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=DTYPES[dtype],
+            attn_implementation="eager",  # whatever the config asks for: kernels can be code from the hub
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ExportError(f"{folder} can't be loaded: {error}") from error
+    model, keys = loaded
+    if wrong := sorted(keys["missing_keys"] | keys["unexpected_keys"]):
+        raise ExportError(f"{folder} does not hold exactly the weights of a {model_class.__name__}: {wrong[0]}")
+    return model
+
+
+def _clean_targets(model: PreTrainedModel, targets: Mapping[str, Any], run: Run) -> dict[str, Tensor]:
+    """Return the pruned matrices by name after turning -0.0 into 0.0 and counting their zeros."""
+    parameters = dict(model.named_parameters())
+    if missing := [name for name in targets if name not in parameters]:
+        raise ExportError(f"{run.checkpoint} has no weight {missing[0]!r}, which run.json lists as pruned")
+    weights = {name: parameters[name].detach() for name in targets}
+    for weight in weights.values():
+        weight.masked_fill_(weight == 0, 0.0)
+    _check_zeros(run, weights, run.checkpoint)
+    return weights
+
+
+def _save_tokenizer(checkpoint: Path, folder: Path) -> None:
+    if (checkpoint / "tokenizer_config.json").is_file():
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False)
+        for key in CODE:
+            tokenizer.init_kwargs.pop(key, None)
+        tokenizer.save_pretrained(folder)
+
+
+def _pack_weights(folder: Path, targets: Mapping[str, Any]) -> None:
+    """Replace the plain files of weights in `folder` by one packed file."""
+    packed = pack_tensors(read_weights(folder.glob("*.safetensors")), targets)
+    for file in folder.glob("model*.safetensors*"):
+        file.unlink()
+    save_file(packed, folder / f"model{PACKED}", metadata={"format": "pt"})
+
+
+def _read_again(run: Run, model: PreTrainedModel, folder: Path, targets: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the state dict that was written, after counting its zeros.
+
+    It is loaded into a model for that, because names on disk can differ from those of parameters, which run.json holds.
+    """
+    state = read_weights(folder.glob("*.safetensors"))
+    again = type(model).from_pretrained(None, config=model.config, state_dict=dict(state), trust_remote_code=False)
+    _check_zeros(run, {name: weight for name, weight in again.named_parameters() if name in targets}, folder)
+    return state
+
+
+def _zeros(weight: Tensor) -> int:
+    return weight.numel() - int(weight.count_nonzero())
+
+
+def _check_zeros(run: Run, weights: Mapping[str, Tensor], where: Path) -> None:
+    zeros, logged = sum(_zeros(weight) for weight in weights.values()), run.final.get("zeros")
+    if zeros != logged:
+        raise ExportError(f"{where}: the pruned matrices hold {zeros} zeros, but run.json says zeros={logged}")
+
+
+def _facts(
+    targets: Mapping[str, Mapping[str, Any]], weights: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Return what record and card say: a row a pruned matrix, zeros, and bytes, dense and packed."""
+    rows = [
+        {"name": name, **targets[name], "shape": list(weight.shape), "zeros": _zeros(weight)}
+        for name, weight in weights.items()
+    ]
+    dense, packed, whole = _bytes(weights), _bytes(pack_tensors(weights, weights)), _bytes(state)
+    sizes = {"targets_dense": dense, "targets_packed": packed}
+    sizes |= {"model_dense": whole, "model_packed": whole - dense + packed}
+    return {"targets": rows, "zeros": sum(row["zeros"] for row in rows), "bytes": sizes}
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def upload(folder: Path, name: str) -> None:
+    """Upload an export to the repository `name` of the Hugging Face hub, which is made if it does not exist.
+
+    Raises:
+        ExportError: if the upload fails; the folder stays.
+    """
+    api = HfApi()
+    try:
+        repository = api.create_repo(name, exist_ok=True).repo_id
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Exported by mgpp")
+    except (HTTPError, OSError) as error:
+        raise ExportError(f"{folder} is written, but the upload to {name} failed: {error}") from error

@@ -1,4 +1,4 @@
-"""Packed weights: one bit a weight and the values that are not zero, in safetensors; exact when unpacked.
+"""Pack weights: store one bit a weight and the values that are not zero; unpacking gives back every bit.
 
 Format 1. A matrix `P.weight` with zeros is stored as four tensors, everything else as it is:
 
@@ -13,8 +13,7 @@ what costs a bit. A name that ends in `.bitmask` marks a packed matrix, so no pl
 is that of `sparse-bitmask` in the compressed-tensors library, which has no sparse compressors since version 0.15;
 0.13 reads these files.
 
-A file holds the tensors of one safetensors file of a model: `model.safetensors` becomes `model.packed.safetensors`,
-a name that `from_pretrained` does not take for a plain model.
+The file is called `model.packed.safetensors`, which `from_pretrained` does not take for a plain model.
 """
 
 import math
@@ -29,11 +28,11 @@ _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class ExportError(ValueError):
-    """A model can't be exported, or what was exported can't be read; the message says what and why."""
+    """A model can't be exported, or an export can't be read."""
 
 
 def pack_tensors(tensors: Mapping[str, Tensor], targets: Collection[str]) -> dict[str, Tensor]:
-    """Tensors by name, with those of `targets` packed where that takes less room.
+    """Return tensors by name, those of `targets` packed where that takes less room.
 
     Args:
         tensors: of a model.
@@ -63,7 +62,7 @@ def pack_tensors(tensors: Mapping[str, Tensor], targets: Collection[str]) -> dic
 
 
 def packed_bytes(shape: Sequence[int], stored: int, itemsize: int) -> int:
-    """What a packed matrix takes: values, bits, row offsets, sizes.
+    """Return the bytes of a packed matrix: values, bits, row offsets, sizes.
 
     Args:
         shape: of the matrix.
@@ -98,7 +97,7 @@ def _pack(weight: Tensor) -> dict[str, Tensor]:
 
 
 def unpack_tensors(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that `pack_tensors` was given, bit for bit.
+    """Return the tensors that `pack_tensors` was given, bit for bit.
 
     Raises:
         ExportError: if parts are missing, or their sizes, bits and values do not fit each other.
@@ -110,48 +109,28 @@ def unpack_tensors(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         True
     """
     prefixes = [name.removesuffix("bitmask") for name in packed if name.endswith(".bitmask")]
-    tensors = {f"{prefix}weight": _unpack(f"{prefix}weight", _parts(packed, prefix)) for prefix in prefixes}
     taken = {f"{prefix}{part}" for prefix in prefixes for part in PARTS}
-    for name, tensor in packed.items():
-        if name in tensors:
+    tensors = {name: tensor for name, tensor in packed.items() if name not in taken}
+    for prefix in prefixes:
+        name = f"{prefix}weight"
+        if name in packed:
             raise ExportError(f"{name} is there both packed and plain: the file is damaged")
-        if name not in taken:
-            tensors[name] = tensor
+        try:
+            tensors[name] = _unpack(*(packed[f"{prefix}{part}"] for part in PARTS))
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise ExportError(f"{name} can't be unpacked, the file is damaged: {error}") from error
     return tensors
 
 
-def _parts(packed: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    missing = [part for part in PARTS if f"{prefix}{part}" not in packed]
-    if missing:
-        raise ExportError(f"{prefix}weight is packed, but {prefix}{missing[0]} is missing: the file is damaged")
-    return {part: packed[f"{prefix}{part}"] for part in PARTS}
-
-
-def _unpack(name: str, parts: Mapping[str, Tensor]) -> Tensor:
-    bitmask, offsets, values = parts["bitmask"], parts["row_offsets"], parts["compressed"]
-    shape = _shape(name, parts["shape"])
-    rows, columns = math.prod(shape[:-1]), shape[-1]
-    fits = bitmask.dtype == torch.uint8 and list(bitmask.shape) == [*shape[:-1], (columns + 7) // 8]
-    _check(fits, name, f"its bits are {tuple(bitmask.shape)}, of type {bitmask.dtype}, for the sizes {shape}")
-    _check(values.ndim == 1 and values.itemsize in _BITS, name, f"its values have sizes {tuple(values.shape)}")
-    bits = np.unpackbits(bitmask.numpy(), axis=-1, bitorder="little").reshape(rows, -1)
-    _check(not bits[:, columns:].any(), name, "bits are set beyond its last column")
+def _unpack(sizes: Tensor, bitmask: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
+    *leading, columns = sizes.tolist()
+    if list(bitmask.shape) != [*leading, (columns + 7) // 8]:
+        raise ValueError(f"its bitmask has the shape {list(bitmask.shape)}, for weights of shape {[*leading, columns]}")
+    bits = np.unpackbits(bitmask.numpy(), axis=-1, bitorder="little").reshape(math.prod(leading), -1)
     stored = torch.from_numpy(bits[:, :columns].astype(bool))
     counts = stored.sum(1)
-    _check(int(counts.sum()) == len(values), name, f"{int(counts.sum())} bits are set for {len(values)} values")
-    fits = offsets.dtype == torch.int64 and torch.equal(offsets, counts.cumsum(0) - counts)
-    _check(fits, name, "the offsets of its rows are not the sums of its bits")
-    flat = torch.zeros(rows, columns, dtype=_BITS[values.itemsize])
+    if bits.sum() != len(values) or counts.sum() != len(values) or not torch.equal(offsets, counts.cumsum(0) - counts):
+        raise ValueError(f"its bitmask, row_offsets and {len(values)} values do not agree")
+    flat = torch.zeros(stored.shape, dtype=_BITS[values.itemsize])
     flat[stored] = values.view(flat.dtype)
-    return flat.view(values.dtype).view(shape)
-
-
-def _shape(name: str, sizes: Tensor) -> list[int]:
-    fits = sizes.dtype == torch.int64 and sizes.ndim == 1 and len(sizes) > 0
-    _check(fits and bool((sizes > 0).all()), name, "its sizes are no list of positive whole numbers")
-    return [int(size) for size in sizes]
-
-
-def _check(fits: bool, name: str, what: str) -> None:
-    if not fits:
-        raise ExportError(f"{name} can't be unpacked: {what}; the file is damaged")
+    return flat.view(values.dtype).view(*leading, columns)

@@ -1,22 +1,24 @@
-"""Read what was packed: as tensors, or as the plain folder that it was made from."""
+"""Read packed exports: as tensors, or as the plain folder that transformers loads."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+from huggingface_hub import save_torch_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from mgpp.lab.export.checkpoint import copy_settings, read_tensors, write_index
-from mgpp.lab.export.folder import place_of, read_record, whole_folder, write_record
+from mgpp.lab.export.folder import RECORD, check_place, read_record, write_record
 from mgpp.lab.export.packed import ExportError, unpack_tensors
-from mgpp.lab.training.states import save_tensors
+from mgpp.runs.files import whole_folder
 
-SUFFIX = ".packed.safetensors"
+PACKED = ".packed.safetensors"
+COPIED = (".json", ".jinja", ".md", ".model", ".txt")  # settings, tokenizer, card
 
 
 def load_packed(folder: str | Path) -> dict[str, Tensor]:
-    """The weights of a packed export, as a state dict: those of the plain export, bit for bit.
-
-    Nothing is executed, whoever made the folder.
+    """Return the weights of a packed export as a state dict, bit for bit those of the plain export.
 
     Args:
         folder: that `export(..., format="packed")` wrote.
@@ -30,47 +32,49 @@ def load_packed(folder: str | Path) -> dict[str, Tensor]:
         >>> model = AutoModelForSequenceClassification.from_config(config)  # doctest: +SKIP
         >>> _ = model.load_state_dict(load_packed("packed-model"))  # doctest: +SKIP
     """
-    tensors: dict[str, Tensor] = {}
-    for file in _packed_files(Path(folder)):
-        tensors |= unpack_tensors(read_tensors(file))
-    return tensors
+    record = read_record(Path(folder))
+    if record.get("layout") != "packed":
+        raise ExportError(f"{folder} holds no packed weights: layout={record.get('layout')!r}")
+    return read_weights(Path(folder) / name for name in record["files"])
 
 
 def unpack(folder: str | Path, to: str | Path, *, replace: bool = False) -> Path:
-    """Write the plain transformers folder that a packed export stands for.
+    """Write the plain folder of a packed export, which transformers loads by itself.
 
     Args:
         folder: that `export(..., format="packed")` wrote.
         to: the new folder; it must not exist yet, or be empty.
-        replace: delete an export that `to` holds, instead of refusing.
+        replace: overwrite an export that `to` holds.
 
     Raises:
-        ExportError: as `load_packed`, or if `to` holds other files or can't be written.
+        ExportError: as `load_packed`, or if `to` is in use.
 
     Example:
         >>> unpack("packed-model", "plain-model")  # doctest: +SKIP
     """
-    folder, to, size = Path(folder), place_of(to), 0
-    names: dict[str, str] = {}
-    record = read_record(folder)
-    with whole_folder(to, replace=replace) as making:
-        for file in _packed_files(folder):
-            tensors = unpack_tensors(read_tensors(file))
-            plain = file.name.removesuffix(SUFFIX) + ".safetensors"
-            save_tensors(tensors, making / plain)
-            names |= dict.fromkeys(tensors, plain)
-            size += sum(tensor.nbytes for tensor in tensors.values())
-        write_index(making, names, size)
-        copy_settings(folder, making)
-        if (folder / "README.md").is_file():
-            shutil.copyfile(folder / "README.md", making / "README.md")
-        facts = {key: value for key, value in record.items() if key in ("dtype", "targets", "zeros", "bytes")}
-        write_record(making, **{**facts, "layout": "plain"})
+    folder, to = Path(folder), Path(to)
+    check_place(to, replace=replace)
+    weights, record = load_packed(folder), read_record(folder)
+    with whole_folder(to) as plain:
+        save_torch_state_dict(weights, plain, max_shard_size="50GB")
+        for file in folder.iterdir():
+            if file.suffix in COPIED and file.name != RECORD:
+                shutil.copyfile(file, plain / file.name)
+        facts = {key: value for key, value in record.items() if key not in ("format", "files")}
+        write_record(plain, **facts | {"layout": "plain"})
     return to
 
 
-def _packed_files(folder: Path) -> list[Path]:
-    files = [folder / name for name in read_record(folder)["files"] if name.endswith(SUFFIX)]
-    if not files:
-        raise ExportError(f"{folder} holds no packed weights; a plain export needs no unpacking")
-    return files
+def read_weights(files: Iterable[Path]) -> dict[str, Tensor]:
+    """Return the tensors of safetensors files, unpacked.
+
+    Raises:
+        ExportError: if a file is damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            tensors |= unpack_tensors(load_file(file))
+        except SafetensorError as error:
+            raise ExportError(f"{file} is damaged: {error}") from error
+    return tensors
