@@ -7,7 +7,7 @@ from fake_training import as_words, short_training
 
 from mgpp.lab.cli import main
 from mgpp.lab.cli.sweep import _integers
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 from mgpp.plots import figures
 from mgpp.runs import RunWriter, load_run, mark_failed
 

@@ -28,7 +28,7 @@ def test_a_line_holds_the_means_of_its_method():
     np.testing.assert_allclose(x, [0.8, 0.9])
     np.testing.assert_allclose(y, [82, 70])
     np.testing.assert_allclose(line_of(ax, "L2").get_data(), [[0.9], [75]])
-    assert line_of(ax, "L2").get_marker() == style.METHOD_MARKERS["l2"]
+    assert line_of(ax, "L2").get_marker() == style.method_look("l2")["marker"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0.8", "0.9"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("sparsity", "accuracy, %")
 

@@ -80,7 +80,7 @@ def test_lines_hold_the_means_and_bands_a_standard_error(runs):
     gmp = ax.lines[2]
     assert gmp.get_xdata().tolist() == [100, 1000]
     assert gmp.get_ydata().tolist() == pytest.approx([0.1875, 0.01875])
-    assert (gmp.get_color(), gmp.get_linewidth()) == (style.METHOD_COLORS["gmp"], 3)
+    assert (gmp.get_color(), gmp.get_linewidth()) == (style.method_look("gmp")["color"], 3)
     band = ax.collections[2].get_paths()[0].vertices
     at100 = band[band[:, 0] == 100, 1]
     assert (at100.min(), at100.max()) == pytest.approx((0.125, 0.25))

@@ -65,7 +65,7 @@ def test_the_distribution_is_the_logged_one_with_both_thresholds(pair):
     bins = distributions.magnitude_shares(run.weights, step).set_index("left")["per_decade"]
     drawn = dict(zip(edges, values, strict=False))
     assert {left: height for left, height in drawn.items() if height} == bins.to_dict()
-    assert stairs.get_facecolor() == to_rgba(style.METHOD_COLORS["mgpp"])
+    assert stairs.get_facecolor() == to_rgba(style.method_look("mgpp")["color"])
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     now = distributions.moment(run, step)
     pruning, prior = ax.lines

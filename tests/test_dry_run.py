@@ -12,7 +12,7 @@ from mgpp.lab.dry_run import dry_run
 from mgpp.lab.plan import plan_of
 from mgpp.lab.recipes.recipe import recipe_names
 from mgpp.lab.training.train import train
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from mgpp import CubicSparsity, Pruner
-from mgpp.pruning.importance import GivenMask, Importance, Sensitivity, read_masks
+from mgpp import CubicSparsity, GivenMask, Importance, Pruner, Sensitivity
+from mgpp.methods.transfer import read_masks
 
 
 def test_magnitudes_are_the_weights_themselves():
@@ -80,7 +80,7 @@ def test_a_weight_that_the_loss_did_not_reach_is_not_sensitive():
     "settings", [{"beta1": 1.0}, {"beta1": 0.0}, {"beta2": -0.1}, {"window": 0}, {"window": 1.5}, {"beta1": None}]
 )
 def test_numbers_out_of_range_are_named(settings):
-    with pytest.raises(ValueError, match=f"PLATON: {next(iter(settings))}="):
+    with pytest.raises(ValueError, match=next(iter(settings))):
         Sensitivity(**settings)
 
 
@@ -112,17 +112,17 @@ def test_masks_match_names_with_and_without_prefixes():
 
 
 @pytest.mark.parametrize(
-    ("masks", "words"),
+    ("masks", "named"),
     [
-        ({"b.w": torch.zeros(2, 2) > 0}, "the mask b.w matches no target; targets are a.w"),
-        ({"a.w": torch.zeros(3) > 0}, r"the mask a.w has shape \(3,\), its weight \(2, 2\)"),
-        ({}, "the target a.w has no mask"),
-        (None, "no weight is zero"),
-        ({"a.w": torch.ones(2, 2) > 0}, "no weight is zero"),
+        ({"b.w": torch.zeros(2, 2) > 0}, "b.w"),
+        ({"a.w": torch.zeros(3) > 0}, "a.w.*shape"),
+        ({}, "a.w"),
+        (None, "transfer"),
+        ({"a.w": torch.ones(2, 2) > 0}, "transfer"),
     ],
 )
-def test_masks_that_do_not_fit_are_errors(masks, words):
-    with pytest.raises(ValueError, match=words):
+def test_masks_that_do_not_fit_are_errors(masks, named):
+    with pytest.raises(ValueError, match=named):
         GivenMask(masks).attach(weights("a.w"))
 
 
@@ -145,10 +145,10 @@ def test_a_matrix_that_lost_nothing_has_a_mask_too(tmp_path):
 
 
 def test_a_folder_without_a_pruned_model_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="holds no safetensors file"):
+    with pytest.raises(ValueError, match="transfer.mask"):
         read_masks(tmp_path)
     save_file({"0.weight": torch.ones(2, 2)}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="no matrix holds a zero"):
+    with pytest.raises(ValueError, match="transfer.mask"):
         read_masks(tmp_path)
 
 
@@ -157,7 +157,7 @@ def test_state_of_another_model_is_refused():
     importance.attach(weights("a.w"))
     other = Sensitivity()
     other.attach(weights("b.w"))
-    with pytest.raises(ValueError, match="Sensitivity: the state that was saved differs in"):
+    with pytest.raises(ValueError, match="Sensitivity"):
         importance.load(other.tensors())
 
 

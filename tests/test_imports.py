@@ -15,8 +15,9 @@ CORE = {
     "runs": {"architectures"},
     "architectures": set(),
     "pruning": {"prior", "runs", "architectures"},
-    "methods": {"prior", "pruning", "architectures"},
-    "plots": {"prior", "runs", "methods", "architectures"},
+    "palette": set(),
+    "methods": {"prior", "pruning", "architectures", "palette"},
+    "plots": {"prior", "runs", "methods", "architectures", "palette"},
 }
 AROUND = {
     "lab": set(CORE),

@@ -1,9 +1,10 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
-from mgpp import L1, L2, AnnealedPrior, CubicSparsity, MixtureGaussianPrior, NoPenalty, load_recipe
-from mgpp.methods.registry import METHODS
+from mgpp import L1, L2, METHODS, AnnealedPrior, CubicSparsity, MixtureGaussianPrior, NoPenalty, load_recipe
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -25,3 +26,14 @@ def test_annealing_is_a_choice():
 def test_strengths_arrive():
     recipe = load_recipe("reviews", method="l2", **{"l2.strength": 0.25})
     assert recipe.method_settings().penalty(CubicSparsity(0.0, 0.5, 0, 1)) == L2(0.25)
+
+
+@pytest.mark.parametrize(("name", "field"), [("gmp-star", "cycles"), ("gmp-star", "first_step"), ("l0", "strength")])
+def test_hyperparameters_out_of_range_are_named(name, field):
+    with pytest.raises(ValueError, match=field):
+        METHODS[name](**{field: -1})
+
+
+def test_tables_and_figures_know_the_methods_without_torch():
+    code = "import sys, mgpp.methods, mgpp.plots.runs; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,7 +15,7 @@ from mgpp.lab.tasks import TASKS, film_qa, reviews, reviews_lm
 from mgpp.lab.tasks.glue import GLUE
 from mgpp.lab.training import train as train_module
 from mgpp.lab.training.train import resume, train
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 from mgpp.runs import load_run, mark_failed
 
 DEBERTA = {"glue-mnli", "glue-qqp", "glue-qnli", "glue-sst2", "glue-stsb", "squad-v2"}

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from mgpp import RunWriter, load_run, load_runs
+from mgpp import METHODS, RunWriter, load_run, load_runs
 from mgpp.plots import movies, style
 from mgpp.plots.distributions import moment
 
@@ -143,7 +143,7 @@ def test_frames_have_the_style_s_colours(pair):
     colors = {
         to_hex(np.array(color) / 255).upper() for _, color in image.convert("RGB").getcolors(image.width * image.height)
     }
-    assert {style.METHOD_COLORS["mgpp"], style.METHOD_COLORS["l2"], style.PRUNING_THRESHOLD, "#FFFFFF"} <= colors
+    assert {METHODS["mgpp"].color, METHODS["l2"].color, style.PRUNING_THRESHOLD, "#FFFFFF"} <= colors
 
 
 def test_runs_without_a_shared_step_are_refused(pair, tmp_path):

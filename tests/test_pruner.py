@@ -15,7 +15,7 @@ from mgpp import (
     SparsityError,
     prunable_weights,
 )
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 
 
 def make(sizes=((4, 5), (30,)), **options):

@@ -16,7 +16,7 @@ from mgpp.lab.recipes.recipe import recipe_names
 from mgpp.lab.tasks import TASKS
 from mgpp.lab.tasks.base import TaskSettings
 from mgpp.lab.tasks.sources import DataError
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 
 FOLDER = Path(__file__).parents[1] / "toolkit/mgpp/lab/recipes"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from mgpp import train
 from mgpp.lab.recipes.recipe import recipe_from
 from mgpp.lab.tasks import TASKS
 from mgpp.lab.training.train import resume
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 from mgpp.runs import mark_failed
 
 ROOT = Path(__file__).parents[1]

@@ -13,12 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mgpp import CubicSparsity, MixtureGaussianPrior, Pruner, magnitude_threshold, prunable_weights
-from mgpp.methods.registry import METHODS
+from mgpp import CubicSparsity, GivenMask, MixtureGaussianPrior, Pruner, magnitude_threshold, prunable_weights
+from mgpp.methods import METHODS
 from mgpp.prior.chunks import CHUNK
 from mgpp.prior.penalties import L2
 from mgpp.pruning import observer, threshold
-from mgpp.pruning.importance import GivenMask
 from mgpp.pruning.sharded.peers import Peers, PeersError
 from mgpp.pruning.sharded.shards import Shards
 

@@ -29,7 +29,7 @@ from mgpp.lab.sweeps.grid import cells_of
 from mgpp.lab.sweeps.record import load_sweep
 from mgpp.lab.training.checkpoints import CheckpointError, write_manifest
 from mgpp.lab.training.train import resume, train
-from mgpp.pruning.importance import read_masks
+from mgpp.methods.transfer import read_masks
 from mgpp.runs import RunError, RunWriter, load_run, mark_failed
 
 TOOLKIT = Path(mgpp.__file__).parent

@@ -6,18 +6,16 @@ from mgpp import load_recipe, load_run, load_runs
 from mgpp.lab.comparison.frame import comparison_frame
 from mgpp.lab.comparison.table import results_markdown
 from mgpp.lab.comparison.tuning import (
-    NO_SETTINGS,
-    SECTIONS,
-    TUNED_AS,
     chosen_trial,
+    has_settings,
     tried_settings,
     tuned_as,
     tuning_markdown,
 )
-from mgpp.lab.recipes.differences import differences
+from mgpp.lab.recipes.differences import differences, settings_that_act
 from mgpp.lab.recipes.recipe import parse_override
 from mgpp.lab.sweeps.record import dotted
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 from mgpp.runs import Run
 
 ROOT = Path(__file__).parents[1]
@@ -81,19 +79,16 @@ def test_trials_of_any_method_are_listed():
 
 
 def test_methods_that_share_a_section_share_their_trials():
-    for method, other in TUNED_AS.items():
-        assert METHODS[method].section == METHODS[other].section
-    shared = [name for name, method in METHODS.items() if method.section and tuned_as(name) == name]
-    assert len({METHODS[name].section for name in shared}) == len(shared)
+    owners = {}
+    for name, method in METHODS.items():
+        owners.setdefault(method.section or name, set()).add(tuned_as(name))
+    assert all(len(names) == 1 for names in owners.values())
     frame = comparison_frame([trial("r", "platon-frozen", 0.9)], [trial("t", "platon", 0.9)] * 3)
     assert frame["trials"].tolist() == [3]
 
 
-def test_methods_without_settings_are_known():
-    assert {name for name, method in METHODS.items() if method.section is None} <= NO_SETTINGS
-    assert {METHODS[name].section for name in NO_SETTINGS} <= {None, "transfer"}
-    for name, method in METHODS.items():
-        assert method.section in (None, SECTIONS.get(name, tuned_as(name).replace("-", "_")))
+def test_methods_without_settings_have_nothing_to_tune():
+    assert {name for name in METHODS if not has_settings(name)} == {"dense", "gmp", "transfer"}
     run = trial("r", "gmp", 0.9)
     run.info["final"] |= {"accuracy": 0.9, "accuracy_se": 0.01}
     assert "| none to tune |" in results_markdown([run])
@@ -108,18 +103,36 @@ def test_the_recipe_has_the_settings_that_the_committed_trials_chose(method):
     assert {key: recipe[key] for key in tried} == tried
 
 
-@pytest.mark.parametrize("listed", ["tuning", "sensitivity"])
-def test_the_lists_make_the_committed_runs(listed):
-    lines = (ROOT / "data" / f"{listed}.txt").read_text().splitlines()
-    commands = [line.split() for line in lines if not line.startswith("#")]
-    assert len(commands) == len(load_runs(ROOT / "data" / listed))
-    for recipe, *words in commands:
-        settings = dict(parse_override(word) for word in words if "=" in word)
-        run = load_run(ROOT / words[words.index("--out") + 1])
-        assert differences(load_recipe(recipe, **settings), run.recipe) == []
+def listed_trials(name):
+    """Recipe, settings and folder of each line of data/NAME.txt."""
+    for line in (ROOT / "data" / f"{name}.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            recipe, *words = line.split()
+            yield recipe, dict(parse_override(word) for word in words if "=" in word), words[words.index("--out") + 1]
 
 
-def test_every_tuned_method_had_as_many_trials():
-    counts = {method: sum(run.method == method for run in COMMITTED) for method in TUNED}
-    assert set(counts.values()) == {4}
-    assert set(counts) == set(METHODS) - NO_SETTINGS - set(TUNED_AS)
+@pytest.mark.parametrize("name", ["tuning", "sensitivity"])
+def test_the_lists_make_the_committed_runs(name):
+    trials = list(listed_trials(name))
+    assert len(trials) == len(load_runs(ROOT / "data" / name))
+    for recipe, settings, folder in trials:
+        assert differences(load_recipe(recipe, **settings), load_run(ROOT / folder).recipe) == []
+
+
+def test_the_methods_grids_are_the_listed_trials():
+    listed = {}
+    for recipe, settings, _ in listed_trials("tuning"):
+        listed.setdefault(settings["method"], []).append(settings_that_act(load_recipe(recipe, **settings)))
+    same = {"seed": 100, "threads": 1, "save_model": False}
+    for name, method in METHODS.items():
+        grid = [settings_that_act(load_recipe("reviews", method=name, **same, **settings)) for settings in method.grid]
+        trials = [] if method.tuned_as else listed.get(name, [])
+        assert all(any(alike(trial, tried) for tried in grid) for trial in trials), name
+        assert len(grid) == len(listed.get(tuned_as(name), []))
+        assert bool(grid) == has_settings(name)
+
+
+def alike(one, other):
+    """Whether two recipes are the same training, logging apart."""
+    keys = one.keys() | other.keys()
+    return all(one.get(key) == other.get(key) for key in keys if not key.startswith("log."))

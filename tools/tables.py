@@ -13,7 +13,7 @@ from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, pair
 from mgpp.lab.comparison.report import between_markers
 from mgpp.lab.comparison.table import results_markdown
 from mgpp.lab.comparison.tuning import tuning_markdown
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 from mgpp.runs import Run, load_runs
 from tools.evidence import evidence_markdown
 

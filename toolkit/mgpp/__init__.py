@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pruning.callback": ["PruningCallback"],
         "pruning.targets": ["prunable_weights", "target_table"],
         "pruning.threshold": ["magnitude_threshold"],
-        "pruning.importance": ["GivenMask", "Importance", "Sensitivity"],
+        "pruning.importance": ["Importance"],
         "pruning.observer": ["Observer"],
         # runs: the record
         "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],
@@ -40,8 +40,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "plots.consistency": ["figure_consistency"],
         "plots.movies": ["render_movies"],
         # methods: MGPP and its rivals by name
-        "methods.registry": ["METHODS", "Method"],
-        "methods.gates": ["HardConcrete", "Movement"],
+        "methods": ["METHODS", "Method"],
+        "methods.l0": ["HardConcrete"],
+        "methods.movement": ["Movement"],
+        "methods.platon": ["Sensitivity"],
+        "methods.transfer": ["GivenMask"],
         # lab: experiments
         "lab.recipes.recipe": ["Recipe", "load_recipe"],
         "lab.recipes.strict": ["RecipeError"],

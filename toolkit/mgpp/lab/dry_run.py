@@ -11,7 +11,7 @@ from mgpp.lab.cost import activation_bytes, matmul_rate, search_flops, state_byt
 from mgpp.lab.examples import Examples
 from mgpp.lab.plan import Plan, plan_of
 from mgpp.lab.recipes.recipe import Recipe
-from mgpp.methods.registry import Transfer
+from mgpp.methods.transfer import Transfer
 
 MEASURED_ROWS = 2048  # more tokens at once are no faster
 SHARE = 0.5  # of the rate of bare matrix products that training reaches: what trainings of `reviews` did

@@ -18,7 +18,7 @@ from mgpp.lab.examples import Examples, count_examples
 from mgpp.lab.models.known_models import empty_model
 from mgpp.lab.recipes.recipe import Recipe
 from mgpp.lab.training.train import count_steps, resolve
-from mgpp.methods.registry import Method
+from mgpp.methods import Method
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.targets import prunable_weights, target_table
 

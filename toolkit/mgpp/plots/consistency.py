@@ -12,7 +12,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
-from mgpp.plots.runs import METHOD_NAMES
 from mgpp.runs import Run
 
 MEASURES = {"fsr": "false selection rate", "nsr": "negative selection rate", "excess_risk": "excess risk"}
@@ -106,11 +105,10 @@ def plot_against(summary: pd.DataFrame, measure: str, x: str = "n", *, ax: Axes,
         raise ValueError(f"a panel shows one problem, not {', '.join(problems) or 'none'}; choose some rows")
     for method in [method for method in METHODS if method in set(summary["method"])]:
         rows = summary[summary["method"] == method].sort_values(x)
-        color = style.METHOD_COLORS[method]
-        options = {"color": color, "linestyle": style.METHOD_LINES[method], "marker": style.METHOD_MARKERS[method]}
-        ax.plot(rows[x], rows[measure], label=METHOD_NAMES[method], **{"markersize": 3.5} | options | line)
+        look = style.method_look(method) | {"markersize": 3.5}
+        ax.plot(rows[x], rows[measure], **look | line)
         low, high = rows[measure] - rows[f"{measure}_se"], rows[measure] + rows[f"{measure}_se"]
-        ax.fill_between(rows[x], low.clip(lower=0.0), high, color=color, alpha=0.15, linewidth=0)
+        ax.fill_between(rows[x], low.clip(lower=0.0), high, color=look["color"], alpha=0.15, linewidth=0)
     names = {"n": "training examples n", "kept": "weights kept"}
     ax.set(xscale="log", xlabel=names.get(x, x), ylabel=MEASURES[measure])
     _plain_numbers(ax.xaxis, subs=(1.0,) if x == "n" else (1.0, 2.0, 4.0))

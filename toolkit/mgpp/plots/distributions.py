@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
-from mgpp.plots.runs import METHOD_NAMES, mark_phases
+from mgpp.plots.runs import mark_phases
 from mgpp.runs import Run
 
 MAGNITUDES, SHARES = (1e-7, 1.0), (1e-4, 20.0)  # the axes' limits; above 100% is room for the thresholds' names
@@ -110,14 +110,14 @@ def plot_weight_distribution(run: Run, step: int | None = None, *, ax: Axes, **s
     now, bins = moment(run, step), magnitude_shares(run.weights, step)
     edges = np.unique(bins[["left", "right"]])
     heights = bins.set_index("left")["per_decade"].reindex(edges[:-1], fill_value=0)  # 0 where bins are left out
-    options = {"baseline": SHARES[0] / 10, "fill": True, "color": style.METHOD_COLORS.get(run.method)}
+    options = {"baseline": SHARES[0] / 10, "fill": True, "color": style.method_look(run.method)["color"]}
     ax.stairs(heights, edges, **options | stairs)
     ax.set(xscale="log", yscale="log", xlim=MAGNITUDES, ylim=SHARES)
     ax.set(xlabel="magnitude of a weight |θ|", ylabel="weights per decade")
     ax.set_xticks(X_TICKS, [f"{tick:g}" for tick in X_TICKS])
     ax.set_yticks(Y_TICKS, [f"{100 * tick:g}%" for tick in Y_TICKS])
     ax.minorticks_off()
-    ax.set_title(f"{METHOD_NAMES.get(run.method, run.name)}: {zeros_in_words(now)}", loc="left")
+    ax.set_title(f"{style.method_label(run.method) or run.name}: {zeros_in_words(now)}", loc="left")
     mark_both_thresholds(now, ax=ax)
     return ax
 

@@ -21,7 +21,6 @@ from PIL import Image
 from mgpp.plots import style
 from mgpp.plots.distributions import moment, plot_sparsity_schedule, plot_weight_distribution, zeros_in_words
 from mgpp.plots.figures import comparable
-from mgpp.plots.runs import METHOD_NAMES
 from mgpp.runs import Run, load_runs
 
 STEM = "weights_through_training"
@@ -64,7 +63,7 @@ def describe(runs: Iterable[Run], step: int) -> str:
         now = moment(run, step)
         pruning, prior = now["pruning_threshold"], now["prior_threshold"]
         sentences.append(
-            f"{METHOD_NAMES.get(run.method, run.name)}: {zeros_in_words(now)}, "
+            f"{style.method_label(run.method) or run.name}: {zeros_in_words(now)}, "
             f"{'no pruning threshold yet' if pruning is None else f'pruning threshold {pruning:.4f}'}, "
             f"{'no prior threshold' if prior is None else f'prior threshold {prior:.1e}'}."
         )

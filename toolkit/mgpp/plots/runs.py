@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from mgpp.methods import METHODS
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
 from mgpp.plots.landscape import excess, mark_prior_threshold, plot_penalties, plot_prior_family
@@ -199,46 +200,27 @@ def run_label(run: Run) -> str:
     """
     if not run.method:  # a log of one's own Trainer, without a recipe
         return run.name
-    return f"{METHOD_NAMES.get(run.method, run.method)}, sparsity {run.sparsity:g}, seed {run.seed}"
+    return f"{style.method_label(run.method)}, sparsity {run.sparsity:g}, seed {run.seed}"
 
 
 METRIC_NAMES = {"eval_accuracy": "accuracy on the validation set", "mask_churn": "mask churn", "lam": "λ"}
 UNBOUNDED = {"loss", "eval_accuracy", "eval_loss"}  # a y axis from 0 would hide what changes
-METHOD_NAMES = {  # in the order of tables and legends
-    "dense": "dense",
-    "mgpp": "MGPP",
-    "l2": "L2",
-    "l1": "L1",
-    "gmp": "GMP (no penalty)",
-    "gmp-star": "GMP*",
-    "l0": "L0",
-    "movement": "movement",
-    "soft-movement": "soft movement",
-    "platon": "PLATON",
-    "platon-frozen": "PLATON, mask frozen",
-    "transfer": "transfer",
-}
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Names of methods, each once, in the order of tables and legends; unknown ones at the end.
+    """Return names of methods, each once, in the order of tables and legends; unknown ones last.
 
     Example:
         >>> in_order(["mine", "l2", "mgpp", "l2"])
         ['mgpp', 'l2', 'mine']
     """
-    known = list(METHOD_NAMES)
+    known = list(METHODS)
     return sorted(set(methods), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def _look(run: Run) -> dict[str, Any]:
-    return {
-        "color": style.METHOD_COLORS.get(run.method),
-        "linestyle": style.METHOD_LINES.get(run.method, "-"),
-        "label": METHOD_NAMES.get(run.method, run.method or run.name),
-        "linewidth": 0.9,
-        "alpha": 0.85,
-    }
+    look = style.method_look(run.method) if run.method else {"label": run.name}
+    return look | {"marker": "", "linewidth": 0.9, "alpha": 0.85}
 
 
 def _legend_by_method(ax: Axes) -> Axes:

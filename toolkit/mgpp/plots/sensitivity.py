@@ -105,7 +105,7 @@ def plot_accuracy(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -
     rows = _rows(table, field)
     look: dict[str, Any] = {
         "fmt": "o-",
-        "color": style.METHOD_COLORS["mgpp"],
+        "color": style.method_look("mgpp")["color"],
         "markersize": 4,
         "capsize": 2,
         "elinewidth": 0.8,

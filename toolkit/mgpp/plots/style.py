@@ -1,4 +1,4 @@
-"""The look of all figures: widths, fonts, and colours that colour-blind readers can tell apart (Okabe & Ito 2008)."""
+"""The look of all figures: widths, fonts, and the colours of what is drawn."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -6,50 +6,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import seaborn as sns
 
+from mgpp.methods import METHODS, Method
+from mgpp.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+
 COLUMN_WIDTH, PAGE_WIDTH = 3.35, 6.9  # inches
 
-BLACK, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
-    "#000000",
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-)
 SPIKE, SLAB = BLUE, ORANGE
 PRIOR_THRESHOLD, PRUNING_THRESHOLD = GREEN, PURPLE
-GREY, DARK_GREY = "#767676", "#3A3A3A"
-METHOD_COLORS = {  # relatives share a colour; no two methods share a line or a marker
-    "mgpp": BLUE,
-    "l2": VERMILION,
-    "l1": ORANGE,
-    "gmp": GREY,
-    "gmp-star": GREY,
-    "l0": SKY,
-    "movement": GREEN,
-    "soft-movement": GREEN,
-    "platon": PURPLE,
-    "platon-frozen": PURPLE,
-    "dense": BLACK,
-    "transfer": DARK_GREY,
-}
-_DASH_DOT_DOT = (0, (5, 1.2, 1, 1.2, 1, 1.2))
-METHOD_LINES: dict[str, Any] = {
-    "mgpp": "-",
-    "l2": "--",
-    "l1": "-.",
-    "gmp": ":",
-    "gmp-star": (0, (1, 3)),
-    "l0": (0, (8, 1.5)),
-    "movement": (0, (4, 1, 1, 1)),
-    "soft-movement": (0, (4, 1, 1, 1, 1, 1, 1, 1)),
-    "platon": (0, (2, 1)),
-    "platon-frozen": (0, (2, 3)),
-    "dense": _DASH_DOT_DOT,
-    "transfer": (0, (8, 1.5, 2, 1.5)),
-}
-METHOD_MARKERS = dict(zip(METHOD_COLORS, "osD^v<PXhd_>", strict=True))
 PENALTY_COLORS = {"MGP": BLUE, "L2": VERMILION, "L1": ORANGE, "L0": BLACK, "no penalty": GREY}
 PENALTY_LINES = {"MGP": "-", "L2": "--", "L1": "-.", "L0": ":", "no penalty": ":"}
 
@@ -87,3 +50,24 @@ def paper_style() -> AbstractContextManager[None]:
 def shades(count: int) -> list[Any]:
     """`count` colours from light to dark that keep their order in greyscale."""
     return list(sns.color_palette("viridis_r", count + 1))[1:]
+
+
+def method_label(name: str) -> str:
+    """Return the name of a method in tables and figures.
+
+    Example:
+        >>> method_label("l0"), method_label("unknown")
+        ('L0', 'unknown')
+    """
+    return METHODS.get(name, Method).label or name
+
+
+def method_look(name: str) -> dict[str, Any]:
+    """Return colour, line, marker and label of a method as arguments of `Axes.plot`.
+
+    Example:
+        >>> method_look("l2")
+        {'color': '#D55E00', 'linestyle': '--', 'marker': 's', 'label': 'L2'}
+    """
+    method = METHODS.get(name, Method)
+    return {"color": method.color, "linestyle": method.line, "marker": method.marker, "label": method_label(name)}

@@ -22,7 +22,7 @@ _runs_option = click.option("--runs", "runs_folder", type=PATH, default=RUNS_FOL
 @click.argument("name", required=False)
 def methods(name: str | None) -> None:
     """List the methods, or print the card of the method NAME."""
-    from mgpp.methods.registry import METHODS
+    from mgpp.methods import METHODS
 
     if name is None:
         for key, method in METHODS.items():

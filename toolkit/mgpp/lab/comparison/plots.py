@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from mgpp.lab.comparison.frame import comparison_summary, judged_by
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
-from mgpp.plots.runs import METHOD_NAMES, in_order
+from mgpp.plots.runs import in_order
 from mgpp.runs import Run, unit
 
 
@@ -62,13 +62,7 @@ def _sparsity_again(value: np.ndarray) -> np.ndarray:
 
 
 def _draw_method(rows: pd.DataFrame, method: str, scale: float, ax: Axes, line: dict[str, Any]) -> None:
-    look: dict[str, Any] = {
-        "color": style.METHOD_COLORS.get(method, style.DARK_GREY),
-        "linestyle": style.METHOD_LINES.get(method, "-"),
-        "marker": style.METHOD_MARKERS.get(method, "."),
-        "markersize": 4,
-        "label": METHOD_NAMES.get(method, method),
-    }
+    look = style.method_look(method) | {"markersize": 4}
     mean, error = scale * rows["mean"], scale * rows["se"]
     ax.plot(rows["sparsity"], mean, **look | line)
     ax.fill_between(rows["sparsity"], mean - error, mean + error, color=look["color"], alpha=0.15, linewidth=0)
@@ -78,8 +72,9 @@ def _draw_method(rows: pd.DataFrame, method: str, scale: float, ax: Axes, line: 
 def _mark_dense(rows: pd.DataFrame, scale: float, ax: Axes) -> None:
     """The level of the model that was not pruned, named on its line."""
     for mean, error in zip(scale * rows["mean"], (scale * rows["se"]).fillna(0), strict=True):
-        ax.axhline(mean, color=style.METHOD_COLORS["dense"], linewidth=0.8)
-        ax.axhspan(mean - error, mean + error, color=style.METHOD_COLORS["dense"], alpha=0.08, linewidth=0)
+        color = style.method_look("dense")["color"]
+        ax.axhline(mean, color=color, linewidth=0.8)
+        ax.axhspan(mean - error, mean + error, color=color, alpha=0.08, linewidth=0)
         ax.annotate("dense", (0.01, mean), (0, -2), ax.get_yaxis_transform(), "offset points", va="top", fontsize=7)
 
 
@@ -149,5 +144,5 @@ def plot_survivors(table: pd.DataFrame, method: str, *, ax: Axes, **heatmap: Any
     sns.heatmap(wide, ax=ax, **options | heatmap)
     ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in wide.columns], rotation=90, fontsize=6)
     ax.tick_params(length=0)
-    ax.set(xlabel="", ylabel="layer", title=METHOD_NAMES.get(method, method))
+    ax.set(xlabel="", ylabel="layer", title=style.method_label(method))
     return ax

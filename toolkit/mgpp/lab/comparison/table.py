@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, judged_by, paired_to
-from mgpp.lab.comparison.tuning import NO_SETTINGS
-from mgpp.plots.runs import METHOD_NAMES, in_order
+from mgpp.lab.comparison.tuning import has_settings
+from mgpp.plots.runs import in_order
+from mgpp.plots.style import method_label
 from mgpp.runs import Run, unit
 
 REFERENCE = "mgpp"
@@ -52,7 +53,7 @@ def _table(frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
 
 def _head(metric: str, higher_is_better: bool) -> list[str]:
     score = unit(metric)[1] + ("" if higher_is_better else " (lower is better)")
-    ahead = f"{METHOD_NAMES[REFERENCE]} minus this"
+    ahead = f"{method_label(REFERENCE)} minus this"
     columns = ["sparsity", "method", score, "seeds", "standard error of one run", ahead]
     columns += ["95%, Student's t", "95%, bootstrap", "steps", "trials"]
     return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
@@ -65,7 +66,7 @@ def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
     interval = "{} to {}".format
     return [
         "–" if pd.isna(row["sparsity"]) else f"{row['sparsity']:g}",
-        METHOD_NAMES.get(row["method"], row["method"]),
+        method_label(row["method"]),
         mean + _spread(row["se"], scale) if mean else "–",
         f"{row['seeds']}" + "".join(f" ({row[what]} {what})" for what in ("failed", "unfinished") if row[what]),
         _number(row["score_se"], scale),
@@ -73,7 +74,7 @@ def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
         interval(*(_number(row[end], scale, "+") for end in ("t_low", "t_high"))) if several else "",
         interval(*(_number(row[end], scale, "+") for end in ("bootstrap_low", "bootstrap_high"))) if several else "",
         "–" if pd.isna(row["steps"]) else f"{row['steps']}",
-        "none to tune" if row["method"] in NO_SETTINGS and not row["trials"] else f"{row['trials']}",
+        f"{row['trials']}" if row["trials"] or has_settings(row["method"]) else "none to tune",
     ]
 
 

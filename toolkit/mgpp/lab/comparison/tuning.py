@@ -5,23 +5,32 @@ from collections.abc import Iterable
 from typing import Any
 
 from mgpp.lab.sweeps.record import dotted
-from mgpp.plots.runs import METHOD_NAMES
+from mgpp.methods import METHODS, Method
+from mgpp.plots.style import method_label
 from mgpp.runs import Run
 
-TUNED_AS = {"platon-frozen": "platon"}  # methods that share their settings with another, and so its trials
-NO_SETTINGS = {"dense", "gmp", "transfer"}  # of their own: there is nothing to try
-SECTIONS = {"mgpp": "prior"}  # of the recipe, where it is not called as the method
 UNTRIED = ("log.", "precision", "threads", "save_", "seed", "name")  # may differ between trials without being tried
 
 
 def tuned_as(method: str) -> str:
-    """The method whose trials chose this method's settings.
+    """Return the method whose trials chose this method's settings.
 
     Example:
         >>> tuned_as("platon-frozen"), tuned_as("l2")
         ('platon', 'l2')
     """
-    return TUNED_AS.get(method, method)
+    return METHODS.get(method, Method).tuned_as or method
+
+
+def has_settings(method: str) -> bool:
+    """Return whether a method has hyperparameters that can be tuned; True for a method that is not registered.
+
+    Example:
+        >>> has_settings("l2"), has_settings("gmp")
+        (True, False)
+    """
+    known = METHODS.get(method)
+    return known is None or (known.section is not None and known.prunes)
 
 
 def tried_settings(trials: Iterable[Run]) -> list[dict[str, Any]]:
@@ -39,14 +48,9 @@ def tried_settings(trials: Iterable[Run]) -> list[dict[str, Any]]:
     trials = list(trials)
     flat = [dotted(run.recipe) for run in trials]
     keys = dict.fromkeys(key for recipe in flat for key in recipe)
-    section = _section(trials[0].method) if trials else ""
+    section = f"{METHODS.get(trials[0].method, Method).section}." if trials else ""
     shown = [key for key in keys if key.startswith(section) or _varies(key, flat)]
     return [{key: recipe[key] for key in shown if recipe.get(key) is not None} for recipe in flat]
-
-
-def _section(method: str) -> str:
-    name = tuned_as(method)
-    return SECTIONS.get(name, name.replace("-", "_")) + "."
 
 
 def _varies(key: str, recipes: list[dict[str, Any]]) -> bool:
@@ -89,7 +93,7 @@ def tuning_markdown(trials: Iterable[Run]) -> str:
 def _row(run: Run, tried: dict[str, Any], chosen: bool) -> str:
     words = ", ".join(f"{key.rpartition('.')[2]} {_number(value)}" for key, value in tried.items())
     score = f"{_validation_score(run):.1%}".rstrip("%") if run.final else run.status
-    cells = [METHOD_NAMES[run.method], words, _as_ridge(run), f"**{score}**" if chosen else score]
+    cells = [method_label(run.method), words, _as_ridge(run), f"**{score}**" if chosen else score]
     return f"| {' | '.join(cells)} | {run.info.get('wall_seconds', float('nan')):.0f} |"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from mgpp.lab.recipes.recipe import Recipe, recipe_from
 from mgpp.lab.recipes.strict import RecipeError
 from mgpp.lab.sweeps.record import dotted
-from mgpp.methods.registry import METHODS
+from mgpp.methods import METHODS
 
 MAY_DIFFER = {"threads", "save_model", "save_every"}
 

@@ -11,7 +11,7 @@ from mgpp.lab.recipes.reach import check_name, check_reach
 from mgpp.lab.recipes.recipe_sizes import check_sizes
 from mgpp.lab.recipes.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys, shown
 from mgpp.lab.recipes.trainer_section import check_trainer_section
-from mgpp.methods.registry import METHODS, Method
+from mgpp.methods import METHODS, Method
 from mgpp.prior.schedules import CubicSparsity
 
 

@@ -1,0 +1,142 @@
+"""Sparse transfer: the mask of a model that was pruned before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgpp.architectures import kind_of
+from mgpp.methods.base import Method
+from mgpp.palette import DARK_GREY
+from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.importance import Importance
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class GivenMask(Importance):
+    """A given mask: weights that are zero in a pruned model stay zero.
+
+    Args:
+        masks: True = kept, by the weights' names in the pruned model. A name matches a target if one of the two ends in
+            the other, at a dot. None: the zeros of the targets now.
+
+    Raises:
+        ValueError: on `attach`, if a mask matches no target or has another shape, a target has no mask, or nothing is
+            zero.
+
+    Example:
+        >>> import torch
+        >>> importance = GivenMask()
+        >>> importance.attach({"w": torch.tensor([0.5, 0.0])})
+        >>> importance.schedule(CubicSparsity(0.0, 0.9, 5, 9))
+        CubicSparsity(initial_sparsity=0.5, final_sparsity=0.5, begin_step=0, end_step=1)
+    """
+
+    by_magnitude = False
+
+    def __init__(self, masks: "Mapping[str, Tensor] | None" = None):
+        self.given = masks
+
+    def attach(self, weights: "Mapping[str, Tensor]") -> None:
+        """Find the mask of every target, and apply it."""
+        super().attach(weights)
+        own = {name: weight.detach() != 0 for name, weight in weights.items()}
+        self.masks = own if self.given is None else self._matched(self.given)
+        self.zeros_given = int(self.weights.peers.sum([sum(int((~mask).sum()) for mask in self.masks.values())])[0])
+        if not self.zeros_given:
+            raise ValueError(
+                "transfer: no weight is zero, so there is no mask to keep; give a pruned model, such as "
+                "checkpoints/final of a run, and check that its names match"
+            )
+        for name, weight in self.weights.items():
+            weight.detach().mul_(self.masks[name])
+
+    def _matched(self, masks: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """Return this process's part of the given masks, by target."""
+        found, weights = {}, self.weights
+        for given, mask in masks.items():
+            hits = [name for name in weights if f".{name}".endswith(f".{given}") or f".{given}".endswith(f".{name}")]
+            if not hits and bool(mask.all()):
+                continue  # a matrix that was not pruned then and is no target now
+            if not hits:
+                targets = ", ".join(list(weights)[:3])
+                raise ValueError(f"transfer: the mask {given} matches no target; targets are {targets}…")
+            shape, wanted = tuple(mask.shape), tuple(weights.whole[hits[0]].shape)
+            if shape != wanted:
+                raise ValueError(f"transfer: the mask {given} has shape {shape}, its weight {wanted}")
+            found[hits[0]] = weights.part(hits[0], mask).to(weights[hits[0]].device)
+        missing = [name for name in weights if name not in found]
+        if missing:
+            raise ValueError(f"transfer: the target {missing[0]} has no mask; prune the same targets, or exclude it")
+        return {name: found[name] for name in weights}
+
+    def schedule(self, sparsity: CubicSparsity) -> CubicSparsity:
+        """Return a schedule with the mask's own sparsity from the first step on."""
+        share = self.zeros_given / self.weights.total
+        return CubicSparsity(share, share, 0, 1)
+
+    def ranks(self) -> "Mapping[str, Tensor]":
+        """Return 1 for kept weights, 0 for removed ones."""
+        return {name: mask.float() for name, mask in self.masks.items()}
+
+    def finish(self) -> None:
+        """Free the masks; the Pruner has them now."""
+        self.masks = {}
+
+
+def read_masks(folder: str | Path) -> "dict[str, Tensor]":
+    """Read the masks of a pruned model: True where its matrices are not zero.
+
+    Masks of all matrices whose names `mgpp.architectures` knows are returned, since one of them may have lost nothing.
+    Other matrices count only if none of these holds a zero, and only those that do: the row for padding of an embedding
+    is zero without having been pruned.
+
+    Args:
+        folder: with the model's safetensors files, one or several.
+
+    Raises:
+        ValueError: if there is no such file, a file is damaged, or no matrix holds a zero.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"transfer.mask={str(folder)!r} holds no safetensors file; give the folder of a pruned model")
+    try:
+        matrices = {name: tensor for file in files for name, tensor in load_file(file).items() if tensor.ndim == 2}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"transfer.mask={str(folder)!r} can't be read: {error}") from None
+    masks = {name: matrix != 0 for name, matrix in matrices.items()}
+    pruned = {name: mask for name, mask in masks.items() if not bool(mask.all())}
+    if not pruned:
+        raise ValueError(f"transfer.mask={str(folder)!r}: no matrix holds a zero; give the folder of a pruned model")
+    known = {name: mask for name, mask in masks.items() if kind_of(name) != "other"}
+    return known if known.keys() & pruned.keys() else pruned
+
+
+@dataclass(frozen=True)
+class Transfer(Method):
+    """Sparse transfer: a pruned model is fine-tuned on another task, and its zeros stay zero.
+
+    Source: upstream pruning as in Zafrir et al. (2021) and in Zhang, Sun & Liang (2024), section 5. `mask` is the
+    folder of the pruned model, whose weights are matched by name. null: the zeros of the model that is trained. A mask
+    that matches no target is an error.
+
+    Cost: one bit a weight.
+    """
+
+    label = "transfer"
+    color, line, marker = DARK_GREY, (0, (8, 1.5, 2, 1.5)), ">"
+    section = "transfer"
+    prunes = False
+    mask: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check nothing: the folder is read when training begins."""
+
+    def importance(self) -> GivenMask:
+        """Return the given mask."""
+        return GivenMask(None if self.mask is None else read_masks(self.mask))
