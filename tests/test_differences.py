@@ -12,7 +12,7 @@ def test_what_counts_as_the_same_training():
     assert differences(asked, older | {"precision": "fp16", "threads": 64}) == []
     assert differences(asked, older | {"batch_size": 8}) == ["batch_size: 8, not 32"]
     assert differences(asked, older | {"trainer": {"max_grad_norm": 2.0}}) == ["trainer.max_grad_norm: 2.0, not unset"]
-    assert "there is no such key" in differences(asked, older | {"from_the_future": 1})[0]
+    assert "from_the_future" in differences(asked, older | {"from_the_future": 1})[0]
     dense = load_recipe("reviews", method="dense")
     sparser = load_recipe("reviews", method="dense", **{"sparsity.final": 0.1})
     assert differences(dense, sparser.as_dict()) == []

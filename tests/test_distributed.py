@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from small_models import small_bert, small_gpt2
 from together import together
 
-from mgpp.lab.recipes.recipe import recipe_from
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError, recipe_from
 from mgpp.lab.training import loop
 from mgpp.lab.training.checkpoints import check, check_processes, checkpoints, step_of
 from mgpp.lab.training.parallel import Rows, count_items

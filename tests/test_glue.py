@@ -7,7 +7,7 @@ import torch
 from small_models import small_bert, small_deberta
 from transformers import AutoTokenizer
 
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks import TASKS, glue
 from mgpp.lab.tasks.base import TaskSettings
 from mgpp.lab.tasks.glue import GLUE

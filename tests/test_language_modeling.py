@@ -9,7 +9,7 @@ from small_models import TEXTS, small_bart, small_bert, small_deberta, small_gpt
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 
 from mgpp.architectures import kind_of
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks import TASKS, language_modeling
 from mgpp.lab.tasks.base import TaskSettings
 from mgpp.lab.tasks.language_modeling import blocks, hold_out, perplexity

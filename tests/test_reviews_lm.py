@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mgpp.lab.models import made_models
 from mgpp.lab.models.made_models import MADE_MODELS, MadeGpt2, locate, train_tokenizer
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks import TASKS, reviews_lm
 from mgpp.lab.tasks.base import TaskSettings
 from mgpp.lab.tasks.reviews import split_of

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks.rouge import one_a_line, require_rouge, rouge
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from small_models import small_bert, small_deberta
 from transformers import AutoTokenizer
 
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks import TASKS
 from mgpp.lab.tasks.base import TaskSettings
 from mgpp.lab.tasks.question_answering import LONGEST_ANSWER, best_span, build

@@ -6,7 +6,7 @@ from small_models import TEXTS, small_bart, small_bert
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 
 from mgpp.architectures import kind_of
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks import TASKS, summarization
 from mgpp.lab.tasks.base import TaskSettings
 from mgpp.lab.tasks.sources import DataError

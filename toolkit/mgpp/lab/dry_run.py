@@ -11,6 +11,7 @@ from mgpp.lab.cost import activation_bytes, matmul_rate, search_flops, state_byt
 from mgpp.lab.examples import Examples
 from mgpp.lab.plan import Plan, plan_of
 from mgpp.lab.recipes.recipe import Recipe
+from mgpp.methods import METHODS
 from mgpp.methods.transfer import Transfer
 
 MEASURED_ROWS = 2048  # more tokens at once are no faster
@@ -50,7 +51,7 @@ def dry_run(recipe: Recipe) -> str:
 
 def _recipe(plan: Plan) -> Iterator[str]:
     yield f"recipe: {plan.recipe.run_name}"
-    others = plan.recipe.sections.keys() - {plan.method.section}
+    others = {method.section for method in METHODS.values()} - {plan.method.section}
     settings = {key: value for key, value in plan.recipe.as_dict().items() if key not in others}
     text = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=WIDTH - 2)
     yield textwrap.indent(text.rstrip(), "  ")

@@ -9,8 +9,7 @@ from transformers import AutoTokenizer
 
 from mgpp.lab.models.known_models import local_folder
 from mgpp.lab.models.made_models import MADE_MODELS, train_tokenizer
-from mgpp.lab.recipes.recipe import Recipe
-from mgpp.lab.recipes.strict import RecipeError, did_you_mean
+from mgpp.lab.recipes.recipe import Recipe, RecipeError, did_you_mean
 from mgpp.lab.tasks import TASKS, reviews_lm
 from mgpp.lab.tasks.base import TaskSettings
 from mgpp.lab.tasks.sizes import SIZES, TRAINING_REVIEWS, WINDOWS, training_examples

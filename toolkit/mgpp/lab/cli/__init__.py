@@ -10,6 +10,7 @@ import click
 
 from mgpp.lab.cli.export import export, unpack
 from mgpp.lab.cli.look import check, explore, figures, methods, runs
+from mgpp.lab.cli.recipe import recipe
 from mgpp.lab.cli.sweep import compare, sweep
 from mgpp.lab.cli.train import train
 
@@ -51,5 +52,5 @@ def main() -> None:
     """Prune transformers with a mixture Gaussian prior, log the training, draw the figures."""
 
 
-for command in (train, sweep, compare, methods, runs, figures, explore, export, unpack, check):
+for command in (train, recipe, sweep, compare, methods, runs, figures, explore, export, unpack, check):
     main.add_command(command)

@@ -19,7 +19,7 @@ from transformers import (
 
 from mgpp.lab.models.made_models import MADE_MODELS, place_of
 from mgpp.lab.models.packages import MINILM
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 
 
 def bert_base() -> PretrainedConfig:

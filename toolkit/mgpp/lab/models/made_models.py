@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from mgpp.lab.models.packages import REVIEWS
-from mgpp.lab.recipes.strict import RecipeError, did_you_mean
+from mgpp.lab.recipes.recipe import RecipeError, did_you_mean
 from mgpp.lab.tasks import reviews_lm
 from mgpp.lab.tasks.base import TaskSettings
 from mgpp.lab.tasks.language_modeling import LanguageModeling

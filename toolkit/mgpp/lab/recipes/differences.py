@@ -1,10 +1,9 @@
-"""Is a run the training that is asked for? What its recipe differs in, as far as it matters."""
+"""Compare the recipe of a run with the recipe that is asked for."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from mgpp.lab.recipes.recipe import Recipe, recipe_from
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import Recipe, RecipeError, recipe_from
 from mgpp.lab.sweeps.record import dotted
 from mgpp.methods import METHODS
 
@@ -12,33 +11,28 @@ MAY_DIFFER = {"threads", "save_model", "save_every"}
 
 
 def differences(asked: Recipe, found: Mapping[str, Any]) -> list[str]:
-    """The settings in which a run's recipe is another training than the one asked for, as `key: found, not asked`.
+    """Return the settings in which a run's recipe differs from the one asked for, as `key: found, not asked`.
 
-    Not counted is what does not change the result: `MAY_DIFFER`, the sections of other methods, the sparsity of dense
-    training, the precision where `auto` was asked for, which each machine resolves for itself, and settings that came
-    after the run was made, if they have their defaults.
+    Settings that do not change the result are not compared: `MAY_DIFFER`, the sections of other methods, the sparsity
+    of dense training, and the precision where `auto` is asked for. A key that the run does not have counts as its
+    default.
 
     Example:
         >>> differences(recipe_from({}), recipe_from({"epochs": 5}).as_dict())
         ['epochs: 5.0, not 3.0']
     """
     try:
-        known = recipe_from(found)
+        want, have = settings_that_act(asked), settings_that_act(recipe_from(found))
     except RecipeError as error:
         return [str(error)]
-    want, have = settings_that_act(asked), settings_that_act(known)
     if asked.precision == "auto":
         have["precision"] = "auto"
-    found_words, asked_words = ({key: repr(value) for key, value in side.items()} for side in (have, want))
-    return [
-        f"{key}: {found_words.get(key, 'unset')}, not {asked_words.get(key, 'unset')}"
-        for key in sorted(want.keys() | have.keys())
-        if found_words.get(key) != asked_words.get(key)
-    ]
+    told = {key: [repr(side[key]) if key in side else "unset" for side in (have, want)] for key in have | want}
+    return [f"{key}: {had}, not {wanted}" for key, (had, wanted) in sorted(told.items()) if had != wanted]
 
 
 def settings_that_act(recipe: Recipe) -> dict[str, Any]:
-    """The settings by dotted key, without what does not change the result of the recipe's method.
+    """Return the settings by dotted key that change the result of the recipe's method.
 
     Example:
         >>> acting = settings_that_act(recipe_from({"method": "l2"}))

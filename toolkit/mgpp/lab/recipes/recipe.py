@@ -1,33 +1,79 @@
-"""Recipes: the validated settings of a run, read from YAML. What is wrong is said before anything expensive starts."""
+"""Recipes: the settings of a run, read from YAML and validated by pydantic."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from mgpp.lab.recipes.plain_yaml import LONGEST, read_yaml
-from mgpp.lab.recipes.reach import check_name, check_reach
-from mgpp.lab.recipes.recipe_sizes import check_sizes
-from mgpp.lab.recipes.strict import RecipeError, build, deep_copy, did_you_mean, dotted_keys, shown
-from mgpp.lab.recipes.trainer_section import check_trainer_section
+import yaml
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic.dataclasses import dataclass
+from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from typing_extensions import TypedDict
+
 from mgpp.methods import METHODS, Method
 from mgpp.prior.schedules import CubicSparsity
 
+FOLDER = Path(__file__).parent
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
-@dataclass(frozen=True)
+
+class RecipeError(ValueError):
+    """A recipe is wrong. The message names the key and the value, and the nearest key where one is unknown."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error message: the nearest of the known words, or all of them.
+
+    Example:
+        >>> did_you_mean("sede", ["seed", "epochs"])
+        "; did you mean 'seed'?"
+    """
+    known = list(known)
+    section, _, last = word.rpartition(".")
+    near = [name for name in known if name.rpartition(".")[2] == last]
+    near = near or difflib.get_close_matches(word[:80], known, n=1, cutoff=0.7)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    inside = [name for name in known if name.rpartition(".")[0] == section]
+    return f"; known are {', '.join(inside or known)}"
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[^./\\][^/\\]{0,99}", name) or not name.isprintable():
+        raise ValueError("must be usable as a folder's name: at most 100 characters, no slash, no dot at the start")
+    return name
+
+
+def _phase(amount: float) -> float:
+    if amount >= 1 and amount != int(amount):
+        raise ValueError("must be a fraction below 1 or a whole number of steps")
+    return amount
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Phase = Annotated[NonNegativeFloat, AfterValidator(_phase)]
+Patterns = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+@dataclass(frozen=True, config=STRICT)
 class OptimizerSettings:
     """Adam without weight decay; the learning rate falls linearly to `final_factor` of its start.
 
     `rewinds`: how often it starts again; null leaves it to the method.
     """
 
-    learning_rate: float = 1e-4
-    final_factor: float = 0.1
-    rewinds: int | None = None
+    learning_rate: PositiveFloat = 1e-4
+    final_factor: Annotated[float, Field(ge=0, le=1)] = 0.1
+    rewinds: NonNegativeInt | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SparsitySettings:
     """The cubic schedule and the mask rule.
 
@@ -35,105 +81,140 @@ class SparsitySettings:
     leave it to the method, see `mgpp.Pruner`.
     """
 
-    initial: float = 0.0
-    final: float = 0.9
-    warmup: float = 0.15
-    frozen: float = 0.15
-    interval: int = 10
+    initial: Fraction = 0.0
+    final: Fraction = 0.9
+    warmup: Phase = 0.15
+    frozen: Phase = 0.15
+    interval: PositiveInt = 10
     allow_regrowth: bool = True
     scope: Literal["global", "matrix"] | None = None
     freeze: bool | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TextSettings:
     """How tasks with long texts cut and write them, see `mgpp.lab.tasks.base.TaskSettings`."""
 
-    stride: int = 128
-    target_length: int = 128
-    beams: int = 4
+    stride: NonNegativeInt = 128
+    target_length: PositiveInt = 128
+    beams: PositiveInt = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TargetSettings:
     """What is prunable, see `mgpp.prunable_weights`; null chooses the preset of the model's architecture."""
 
     preset: str | None = None
-    include: list[str] | None = None
-    exclude: list[str] | None = None
+    include: Patterns | None = None
+    exclude: Patterns | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LogSettings:
     """What is logged, in steps; see `mgpp.Observer`."""
 
-    every: int = 10
-    histograms_every: int = 50
-    evaluate_every: int = 100
-    trajectories: int = 500
+    every: PositiveInt = 10
+    histograms_every: PositiveInt = 50
+    evaluate_every: PositiveInt = 100
+    trajectories: NonNegativeInt = 500
 
 
-@dataclass(frozen=True)
+@with_config(STRICT)
+class TrainerSettings(TypedDict, total=False):
+    """The arguments of `transformers.TrainingArguments` that a recipe may set. None uploads, or reads another file."""
+
+    gradient_accumulation_steps: PositiveInt
+    max_grad_norm: NonNegativeFloat
+    adam_beta1: Fraction
+    adam_beta2: Fraction
+    adam_epsilon: NonNegativeFloat
+    weight_decay: NonNegativeFloat
+    optim: str
+    optim_args: Annotated[str, Field(pattern=r"^\s*\w+\s*=[^=,]+(,\s*\w+\s*=[^=,]+)*$")] | None
+    warmup_steps: NonNegativeFloat
+    label_smoothing_factor: Fraction
+    neftune_noise_alpha: NonNegativeFloat | None
+    average_tokens_across_devices: bool
+    gradient_checkpointing: bool
+    gradient_checkpointing_kwargs: dict[str, Any] | None
+    torch_compile: bool
+    torch_compile_backend: str | None
+    torch_compile_mode: str | None
+    torch_empty_cache_steps: PositiveInt | None
+    tf32: bool | None
+    use_cpu: bool
+    dataloader_num_workers: NonNegativeInt
+    dataloader_pin_memory: bool
+    dataloader_persistent_workers: bool
+    dataloader_prefetch_factor: PositiveInt | None
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length", "batch_rebalance"]
+    fsdp: bool | str | None
+    fsdp_config: dict[str, Any] | None
+    ddp_backend: Literal["nccl", "gloo", "mpi", "xccl", "hccl"] | None
+    ddp_timeout: PositiveInt
+    ddp_find_unused_parameters: bool | None
+    ddp_bucket_cap_mb: PositiveInt | None
+    save_total_limit: PositiveInt | None
+    report_to: Literal["none", "tensorboard"] | list[Literal["none", "tensorboard"]]
+
+
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """All settings of a run. Frozen: `replace` and `load_recipe` make changed ones.
+    """All settings of a run. Frozen: `load_recipe` and `dataclasses.replace` make changed ones, and validate them.
 
-    `sections` holds the hyperparameters of every method by its section; `recipe.l2` is `recipe.sections["l2"]`.
+    The recipes of `load_recipe` and `recipe_from` have one more attribute for the section of every registered method,
+    such as `recipe.prior` and `recipe.l2`.
 
     Example:
         >>> load_recipe("reviews-quick", method="l2", **{"l2.strength": 0.002}).l2.strength
         0.002
     """
 
-    name: str = "recipe"
+    name: Annotated[str, AfterValidator(_folder_name)] = "recipe"
     task: str = "reviews"
     model: str = "minilm"
     data: str | None = None
     method: str = "mgpp"
-    seed: int = 0
-    epochs: float = 3.0
-    max_steps: int | None = None
-    batch_size: int = 32
-    max_length: int = 64
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    epochs: PositiveFloat = 3.0
+    max_steps: PositiveInt | None = None
+    batch_size: PositiveInt = 32
+    max_length: PositiveInt = 64
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    threads: int | None = None
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     compile_prior: bool = False
     save_model: bool = True
-    save_every: int | None = None
-    text: TextSettings = field(default_factory=TextSettings)
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    sparsity: SparsitySettings = field(default_factory=SparsitySettings)
-    targets: TargetSettings = field(default_factory=TargetSettings)
-    log: LogSettings = field(default_factory=LogSettings)
-    trainer: dict[str, Any] = field(default_factory=dict)
-    sections: Mapping[str, Method] = field(default_factory=lambda: default_sections(), metadata={"derived": True})
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["sections"][name]
-        except KeyError:
-            raise AttributeError(f"a recipe has no {name!r}{did_you_mean(name, _known_keys())}") from None
+    save_every: PositiveInt | None = None
+    text: TextSettings = TextSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    sparsity: SparsitySettings = SparsitySettings()
+    targets: TargetSettings = TargetSettings()
+    log: LogSettings = LogSettings()
+    trainer: TrainerSettings = field(default_factory=lambda: TrainerSettings())
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise RecipeError(f"method={self.method!r} is unknown{did_you_mean(self.method, METHODS)}")
-        try:
-            CubicSparsity(self.sparsity.initial, self.sparsity.final, 0, 1)
-        except ValueError as error:
-            raise RecipeError(f"sparsity: {error}") from None
-        if METHODS[self.method].must_freeze and not self.freezes:
-            raise RecipeError(f"sparsity.freeze=False: {self.method} folds its gates when the mask is frozen; say true")
-        if self.optimizer.rewinds and self.optimizer.final_factor == 1:
-            raise RecipeError(
-                f"optimizer.rewinds={self.optimizer.rewinds} has nothing to start again with a constant learning rate; "
-                "lower optimizer.final_factor"
+        """Check the settings that depend on each other."""
+        rule, log, rate = self.sparsity, self.log, self.optimizer
+        if rule.initial > rule.final:
+            raise ValueError(f"sparsity.initial={rule.initial} must not exceed sparsity.final={rule.final}")
+        if max(rule.warmup, rule.frozen) < 1 < rule.warmup + rule.frozen:  # exactly 1 may leave a step, by rounding
+            raise ValueError(
+                f"sparsity.warmup={rule.warmup:g} and sparsity.frozen={rule.frozen:g} leave no step to prune in; their "
+                "sum must be at most 1"
             )
-        check_sizes(self)
-        check_name(self.name)
-        check_reach(self.trainer)
-        check_trainer_section(self.trainer)
+        for key in ("histograms_every", "evaluate_every"):
+            if getattr(log, key) % log.every:
+                raise ValueError(f"log.{key}={getattr(log, key)} must be a multiple of log.every={log.every}")
+        if rate.rewinds and rate.final_factor == 1:
+            raise ValueError(
+                f"optimizer.rewinds={rate.rewinds} has no effect on a constant learning rate; lower "
+                "optimizer.final_factor"
+            )
+        if METHODS[self.method].must_freeze and not self.freezes:
+            raise ValueError(f"sparsity.freeze=False: {self.method} needs a frozen mask at the end; set it to true")
 
     def schedule(self, total_steps: int) -> CubicSparsity:
-        """The sparsity schedule of a training of `total_steps` optimizer updates.
+        """Return the sparsity schedule of a training of `total_steps` optimizer updates.
 
         Raises:
             RecipeError: if warm-up and frozen phase leave no step to prune in.
@@ -142,22 +223,22 @@ class Recipe:
         end = total_steps - max(1, _steps(self.sparsity.frozen, total_steps))
         if end <= begin:
             raise RecipeError(
-                f"sparsity.warmup={self.sparsity.warmup:g} and sparsity.frozen={self.sparsity.frozen:g} (shares "
-                f"below 1, steps from 1 on) leave no step of {total_steps} to prune in; shorten them, or train longer: "
+                f"sparsity.warmup={self.sparsity.warmup:g} and sparsity.frozen={self.sparsity.frozen:g} leave no step "
+                f"of {total_steps} to prune in; shorten them or raise "
                 f"{'epochs' if self.max_steps is None else 'max_steps'}"
             )
         asked = CubicSparsity(self.sparsity.initial, self.sparsity.final, begin, end)
         return self.method_settings().schedule(asked)
 
     def method_settings(self) -> Method:
-        """The recipe's method with its hyperparameters.
+        """Return the recipe's method with its hyperparameters.
 
         Example:
             >>> load_recipe("reviews", method="l2").method_settings()
             Ridge(strength=0.001)
         """
         method = METHODS[self.method]
-        return method(**asdict(self.sections[method.section])) if method.section else method()
+        return method(**asdict(getattr(self, method.section))) if method.section else method()
 
     @property
     def scope(self) -> Literal["global", "matrix"]:
@@ -176,10 +257,8 @@ class Recipe:
         return self.method_settings().rewinds if asked is None else asked
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain nested data, as YAML and JSON hold it; `recipe_from` reads it back."""
-        plain = asdict(self)
-        sections = plain.pop("sections")
-        return plain | sections
+        """Return plain nested data, as YAML and JSON hold it; `recipe_from` reads it back."""
+        return asdict(self)
 
     @property
     def run_name(self) -> str:
@@ -193,12 +272,8 @@ def _steps(amount: float, total_steps: int) -> int:
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with the toolkit."""
-    return sorted(path.name.removesuffix(".yaml") for path in _packaged().iterdir() if path.name.endswith(".yaml"))
-
-
-def _packaged() -> Any:
-    return resources.files("mgpp.lab.recipes")
+    """Return the names of the recipes that come with the toolkit."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load_recipe(name_or_path: str | Path, /, **overrides: Any) -> Recipe:
@@ -215,82 +290,104 @@ def load_recipe(name_or_path: str | Path, /, **overrides: Any) -> Recipe:
         >>> load_recipe("reviews", seed=3, **{"sparsity.final": 0.9}).run_name
         'reviews-mgpp-0.9-seed3'
     """
-    name, path, known = str(name_or_path), Path(name_or_path), recipe_names()
-    data = read_yaml(_text_of(path, name, known), name)
-    if data is None:
-        raise RecipeError(f"{name_or_path} is empty; a recipe holds keys and values, such as task: reviews")
-    if not isinstance(data, Mapping):
-        raise RecipeError(f"{name_or_path} must hold keys and values, not {type(data).__name__}")
+    known = str(name_or_path) in recipe_names()
+    path = FOLDER / f"{name_or_path}.yaml" if known else Path(name_or_path)
+    if not path.is_file():
+        hint = did_you_mean(str(name_or_path), recipe_names())
+        raise RecipeError(f"recipe={str(name_or_path)!r} is neither a file nor a known recipe{hint}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path} must hold keys and values, such as task: reviews; it holds {data!r:.80}")
     return recipe_from({"name": path.stem, **data}, **overrides)
 
 
-def _text_of(path: Path, name: str, known: list[str]) -> str:
-    if name in known:
-        return str((_packaged() / f"{name}.yaml").read_text(encoding="utf-8"))
-    try:
-        if path.is_file():
-            with path.open("rb") as stream:  # no more than a recipe may have, whatever it is
-                return stream.read(4 * LONGEST + 1).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"recipe={shown(name)} can't be read: {error}") from None
-    raise RecipeError(f"recipe={shown(name)} is no file and no recipe{did_you_mean(name, known)}")
-
-
 def recipe_from(data: Mapping[str, Any], /, **overrides: Any) -> Recipe:
-    """A recipe from nested data and values by dotted key, checked strictly.
+    """Validate nested data, changed by values with dotted keys, and return the recipe.
+
+    Raises:
+        RecipeError: if a key is unknown or a value is not valid.
 
     Example:
         >>> recipe_from({"task": "reviews"}, **{"prior.lam": "1e-5"}).prior.lam
         1e-05
     """
-    nested = deep_copy(data)
+    nested = _plain(data)
     for key, value in overrides.items():
         *parents, last = key.split(".")
-        place = nested
+        section = nested
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise RecipeError(f"{key}: {parent} holds a value, not keys{did_you_mean(parent, _known_keys())}")
-        if isinstance(value, Mapping) and isinstance(place.get(last), dict):
-            place[last] = {**place[last], **deep_copy(value)}  # a section changes only what it names
-        else:
-            place[last] = deep_copy(value)
-    method = nested.get("method", "mgpp")
-    if not isinstance(method, str) or method not in METHODS:  # first: a method that is not there has no section either
-        raise RecipeError(f"method={shown(method)} is unknown{did_you_mean(str(shown(method)), METHODS)}")
-    known = _known_keys()
-    sections = default_sections()
-    for name in sections.keys() & nested.keys():
-        sections[name] = _section(type(sections[name]), nested.pop(name), known)
-    return replace(build(Recipe, nested, "", known), sections=sections)
-
-
-def default_sections() -> dict[str, Method]:
-    """The sections of all registered methods; methods that share one are told apart by `method` alone.
-
-    Example:
-        >>> default_sections()["l2"]
-        Ridge(strength=0.001)
-    """
-    return {method.section: method() for method in reversed(METHODS.values()) if method.section}
-
-
-def _section(method: type[Method], data: Any, known: list[str]) -> Method:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise RecipeError(f"{key}={value!r:.80}: {parent} holds a value, not keys")
+        value = _plain(value)
+        both = isinstance(section.get(last), dict) and isinstance(value, dict)
+        section[last] = {**section[last], **value} if both else value
     try:
-        return build(method, data, str(method.section), known)
-    except RecipeError:
-        raise
-    except ValueError as error:
-        raise RecipeError(f"{method.section}: {error}") from None
+        return _adapter(tuple(METHODS.items())).validate_json(json.dumps(nested))
+    except ValidationError as error:
+        raise RecipeError(_explain(error)) from None
 
 
-def _known_keys() -> list[str]:
-    sections = [dotted_keys(type(section), f"{name}.") for name, section in default_sections().items()]
-    return dotted_keys(Recipe) + [key for keys in sections for key in keys]
+def _plain(value: Any) -> Any:
+    """Copy nested data as JSON has it. YAML reads 1e-5 as text; here it is a number."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, str) and EXPONENT.fullmatch(value):
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, str | int | float | None):
+        return value
+    return value.item() if hasattr(value, "item") else str(value)  # NumPy's numbers; paths and dates
+
+
+@cache
+def _adapter(methods: tuple[tuple[str, type[Method]], ...]) -> TypeAdapter[Recipe]:
+    """Return the validator of recipes that have a section for each of the methods."""
+    sections = {method.section: method for _, method in reversed(methods) if method.section}
+    kinds = {"method": Literal[tuple(name for name, _ in methods)], **sections}
+    defaults = {"method": "mgpp", **{name: method() for name, method in sections.items()}}
+    namespace = {"__annotations__": kinds, "__module__": __name__, "__doc__": Recipe.__doc__, **defaults}
+    with_sections: Any = dataclass(type("Recipe", (Recipe,), namespace), frozen=True, config=STRICT)
+    return TypeAdapter(with_sections)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON schema of recipes, with which editors complete and check them."""
+    return _adapter(tuple(METHODS.items())).json_schema()
+
+
+def _explain(error: ValidationError) -> str:
+    """Return a line for every wrong key: its value and what is allowed, or the nearest known key."""
+    lines: dict[str, str] = {}
+    for each in error.errors():
+        key = ".".join(map(str, each["loc"][:2]))  # what follows are items of lists and members of unions
+        message = each["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        if each["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            lines[key] = f"{key} is not a known key{did_you_mean(key, known_keys())}"
+            if key.startswith("trainer.") and lines[key].endswith("?"):
+                lines[key] += f" A recipe may set trainer.{', '.join(TrainerSettings.__annotations__)}"
+        elif each["type"] == "value_error" and isinstance(each["input"], dict):
+            lines[key] = f"{key}: {message}" if key else message
+        elif key in lines:  # another type that the value could have
+            lines[key] += f" or {message}"
+        else:
+            lines[key] = f"{key}={each['input']!r:.80} {message}"
+    return "\n".join(lines.values())
+
+
+def known_keys() -> list[str]:
+    """Return all dotted keys of a recipe, and its sections."""
+    sections = recipe_from({}).as_dict() | {"trainer": TrainerSettings.__annotations__}
+    inside = [f"{name}.{key}" for name, value in sections.items() if isinstance(value, dict) for key in value]
+    return [*sections, *inside]
 
 
 def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
-    """Split `key=value`, reading the value as YAML; `option` is where it stood, for messages.
+    """Split `key=value` and read the value as YAML. Messages name the `option` that it was given to.
 
     Example:
         >>> parse_override("sparsity.final=0.95")
@@ -298,8 +395,8 @@ def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
     """
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise RecipeError(f"{option} {shown(text)} must have the form key=value, such as prior.lam=1e-5")
+        raise RecipeError(f"{option} {text!r:.80} must have the form key=value, such as prior.lam=1e-5")
     try:
-        return key.strip(), read_yaml(value, f"{option} {shown(text)}")
-    except RecipeError as error:
-        raise RecipeError(f"{error}; quote the value if it is text") from None
+        return key.strip(), yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(f"{option} {text!r:.80} is not valid YAML; quote the value if it is text: {error}") from None

@@ -6,8 +6,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mgpp.lab.recipes.recipe import Recipe
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import Recipe, RecipeError
 from mgpp.lab.sweeps.grid import Cell, cells_of
 from mgpp.lab.sweeps.launchers import Launcher, LocalProcesses
 from mgpp.lab.sweeps.sweep import Report, train_cells, unfinished

@@ -8,11 +8,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mgpp.lab.examples import known_examples
 from mgpp.lab.recipes.differences import settings_that_act
-from mgpp.lab.recipes.plain_yaml import read_yaml
-from mgpp.lab.recipes.recipe import Recipe, load_recipe, recipe_from
-from mgpp.lab.recipes.strict import RecipeError, did_you_mean
+from mgpp.lab.recipes.recipe import Recipe, RecipeError, did_you_mean, load_recipe, recipe_from
 from mgpp.lab.sweeps.record import dotted
 from mgpp.lab.tasks import TASKS
 from mgpp.lab.training.train import count_steps
@@ -60,8 +60,8 @@ def parse_grid(texts: Iterable[str]) -> dict[str, list[Any]]:
 
 def _values(key: str, text: str) -> list[Any]:
     try:
-        values = read_yaml(f"[{text}]", f"--grid {key}")
-    except RecipeError:
+        values = yaml.safe_load(f"[{text}]")
+    except (yaml.YAMLError, ValueError):
         values = []
     if len(values) == 1 and isinstance(values[0], list) and not key.startswith(TAKE_LISTS):
         values = values[0]

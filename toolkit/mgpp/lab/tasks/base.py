@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from mgpp.lab.recipes.reach import safely
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.models.loading import safely
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks.base import TaskSettings, check_length
 from mgpp.lab.tasks.evaluation import evaluating, in_turns
 from mgpp.lab.tasks.sources import read_splits

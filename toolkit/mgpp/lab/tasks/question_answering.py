@@ -11,8 +11,8 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding, PreTrainedModel
 
-from mgpp.lab.recipes.reach import safely
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.models.loading import safely
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks.base import check_length, check_padding
 from mgpp.lab.tasks.evaluation import batches_by_length, evaluating, in_turns
 from mgpp.lab.tasks.metrics import share_se

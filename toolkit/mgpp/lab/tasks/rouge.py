@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 

@@ -13,8 +13,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel
 
-from mgpp.lab.recipes.reach import safely
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.models.loading import safely
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks.base import TaskSettings, check_length, check_padding
 from mgpp.lab.tasks.evaluation import evaluating, in_turns
 from mgpp.lab.tasks.rouge import require_rouge, rouge

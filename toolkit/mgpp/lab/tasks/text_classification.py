@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, PreTrainedModel
 
-from mgpp.lab.recipes.reach import safely
+from mgpp.lab.models.loading import safely
 from mgpp.lab.tasks.evaluation import batches_by_length, evaluating, in_turns
 from mgpp.lab.tasks.metrics import scores
 

@@ -14,7 +14,7 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks.sources import DataError
 
 OUTSIDE = -1  # in the columns begin and end: a token that is not of the text

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PrinterCallback, TrainerState, TrainingArguments
 
-from mgpp.lab.recipes.recipe import Recipe
-from mgpp.lab.recipes.strict import RecipeError, shown
+from mgpp.lab.recipes.recipe import Recipe, RecipeError
 from mgpp.lab.tasks.base import Task
 from mgpp.lab.training.checkpoints import TRAINER_FILE, load_weights, reading, step_of
 from mgpp.lab.training.faults import Ending, check_weights
@@ -44,8 +43,9 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArgu
         "report_to": "none",
         "disable_tqdm": True,
     }
+    settings.update(recipe.trainer)
     with refusals(recipe, ValueError, TypeError, ImportError):
-        arguments = TrainingArguments(**settings | recipe.trainer)
+        arguments = TrainingArguments(**settings)
     check_launch(arguments, recipe)
     return arguments
 
@@ -58,17 +58,18 @@ def refusals(recipe: Recipe, *kinds: type[Exception]) -> Iterator[None]:
         RecipeError: in their place.
 
     Example:
-        >>> with refusals(Recipe(trainer={"use_liger_kernel": True}), ImportError):
-        ...     raise ImportError("liger-kernel is not installed")
+        >>> from mgpp import load_recipe
+        >>> with refusals(load_recipe("reviews", **{"trainer.optim": "galore_adamw"}), ImportError):
+        ...     raise ImportError("galore_torch is not installed")
         Traceback (most recent call last):
         ...
-        mgpp.lab.recipes.strict.RecipeError: the Trainer refuses trainer={'use_liger_kernel': True}: liger-kernel is not
+        mgpp.lab.recipes.recipe.RecipeError: the Trainer refuses trainer={'optim': 'galore_adamw'}: galore_torch is not
         installed
     """
     try:
         yield
     except kinds as error:
-        raise RecipeError(f"the Trainer refuses trainer={shown(recipe.trainer, limit=500)}: {error}") from None
+        raise RecipeError(f"the Trainer refuses trainer={recipe.trainer!r:.500}: {error}") from None
 
 
 def _learning_rate_schedule(recipe: Recipe) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The processes of one training: which one this is, waiting for the others, and what they may not be."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Self
@@ -12,8 +12,7 @@ from accelerate import PartialState
 from transformers import TrainingArguments
 from transformers.training_args import OptimizerNames
 
-from mgpp.lab.recipes.recipe import Recipe
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import Recipe, RecipeError
 
 TIMEOUT = 1800  # seconds that a process waits for another, as in the Trainer
 
@@ -66,7 +65,7 @@ def main_first() -> Iterator[None]:
             barrier()
 
 
-def meet(trainer: dict[str, Any]) -> None:
+def meet(trainer: Mapping[str, Any]) -> None:
     """Find the other processes, if a launcher such as torchrun has started this one with others, and wait for them.
 
     Args:

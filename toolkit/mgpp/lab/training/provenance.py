@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 
 from mgpp.lab.models.packages import REVIEWS
-from mgpp.lab.recipes.strict import shown
 from mgpp.runs import Run, RunError, RunWarning
 from mgpp.runs.files import sha256
 
@@ -122,5 +121,5 @@ def sources_of(
 def _changed(folder: Path, what: str, now: Any, before: Any) -> str:
     return (
         f"{folder}: the {what} changed since the run began: sha256 found {now or 'of no file'}, expected "
-        f"{shown(before)}; bring the {what} of then back, or start anew: mgpp train RECIPE --out {folder} --replace"
+        f"{before!r:.80}; bring the {what} of then back, or start anew: mgpp train RECIPE --out {folder} --replace"
     )

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor
 
-from mgpp.lab.recipes.strict import RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.training.checkpoints import fill_, weights_of
 from mgpp.lab.training.processes import asks_for_shards, is_main
 from mgpp.pruning.callback import bind

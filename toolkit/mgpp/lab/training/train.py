@@ -15,12 +15,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from mgpp.lab.models.loading import loading
 from mgpp.lab.models.made_models import MADE_MODELS, locate, place_of
 from mgpp.lab.models.packages import MINILM
 from mgpp.lab.recipes.differences import differences
-from mgpp.lab.recipes.reach import loading
-from mgpp.lab.recipes.recipe import Recipe, recipe_from
-from mgpp.lab.recipes.strict import RecipeError, did_you_mean
+from mgpp.lab.recipes.recipe import Recipe, RecipeError, did_you_mean, recipe_from
 from mgpp.lab.tasks import TASKS
 from mgpp.lab.tasks.base import Task, TaskSettings
 from mgpp.lab.training.checkpoints import (

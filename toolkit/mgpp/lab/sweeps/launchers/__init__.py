@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mgpp.lab.recipes.strict import did_you_mean
+from mgpp.lab.recipes.recipe import did_you_mean
 from mgpp.lab.sweeps.launchers.base import Job, Launcher, LauncherError, WorkerLostError
 from mgpp.lab.sweeps.launchers.local import LocalProcesses
 from mgpp.lab.sweeps.launchers.ray_cluster import RayCluster

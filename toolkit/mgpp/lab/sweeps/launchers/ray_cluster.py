@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from mgpp.lab.recipes.recipe import Recipe
-from mgpp.lab.recipes.strict import did_you_mean, shown
+from mgpp.lab.recipes.recipe import Recipe, did_you_mean
 from mgpp.lab.sweeps.launchers.base import Job, LauncherError, Task, Work, WorkerLostError, optional
 from mgpp.lab.sweeps.worker import Outcome, work
 
@@ -117,10 +116,10 @@ def _check_amounts(resources: Mapping[str, Any]) -> None:
     for key, value in resources.items():
         if key == "accelerator_type":
             if not isinstance(value, str):
-                raise LauncherError(f"--resources {key}={shown(value)} must be a name, such as A100")
+                raise LauncherError(f"--resources {key}={value!r:.80} must be a name, such as A100")
         elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             unit = " of bytes, such as 8e9" if key == "memory" else ""
-            raise LauncherError(f"--resources {key}={shown(value)} must be a number from 0{unit}")
+            raise LauncherError(f"--resources {key}={value!r:.80} must be a number from 0{unit}")
 
 
 def _work_from(work: Work, place: str, recipe: Mapping[str, Any], folder: str) -> Outcome:
