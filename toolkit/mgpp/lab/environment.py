@@ -1,34 +1,35 @@
-"""The environment check: is everything in place that the notebooks and the trainings need, and if not, the way out.
-
-Nothing heavy is imported, so that it answers within a second or two, on a broken environment too.
-"""
+"""Check the environment: is everything in place that the notebooks and the trainings need?"""
 
 import os
 import platform
-import re
 import shutil
-import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import psutil
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
-from mgpp.lab.models.packages import MINILM, REVIEWS, PackagedFile, PackagedFileError
+from mgpp.lab.models.packages import MINILM, REVIEWS, PackagedFileError
 
 TOOLKIT = "mgpp-toolkit"
-EXTRA = "notebooks"  # what a reader of the notebooks needs on top; developers' tools are not asked for
+EXTRA = "notebooks"  # checked besides the toolkit's own requirements; those of developers are not
 CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"  # there in a checkout, not in an installed wheel
 INSTALL = f"make env, or: python -m pip install -c constraints.txt -e .[{EXTRA}]"
 MEMORY_NEEDED, DISK_NEEDED = 2.5e9, 1e9  # bytes: a training of MiniLM takes 1.5 GB, ten runs with their models 1 GB
 COLUMNS = ["what", "found", "needed", "ok", "way_out"]
+FILES = {"model": MINILM, "data": REVIEWS}
+
+Row = tuple[str, str, str, bool, str]  # of COLUMNS
 
 
 def check_environment() -> pd.DataFrame:
-    """What the toolkit needs, and what is here: versions, packaged files, cores, memory, disk, bfloat16.
+    """Return a table of what the toolkit needs and what is here: versions, packaged files, cores, memory, disk.
 
-    Nothing that is missing raises: it is a row whose `ok` is False and whose `way_out` says what to do.
+    What is missing raises no error: it is a row whose `ok` is False.
 
     Returns:
         A row for each thing, with the columns
@@ -45,12 +46,13 @@ def check_environment() -> pd.DataFrame:
         >>> table.loc[table["what"] == "data", "ok"].item()
         True
     """
-    rows = [python_row(), *package_rows(), *(file_row(name, file) for name, file in FILES.items()), *machine_rows()]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame([*software_rows(), *file_rows(), *machine_rows()], columns=COLUMNS)
+    table.loc[table["ok"], "way_out"] = ""
+    return table
 
 
 def summarize(table: pd.DataFrame) -> str:
-    """One sentence where all is well, and it is the same sentence on every such machine; otherwise a line a problem.
+    """Return one sentence if everything is in place, the same on every machine; otherwise one line a problem.
 
     Args:
         table: from `check_environment`.
@@ -68,121 +70,67 @@ def summarize(table: pd.DataFrame) -> str:
     return "\n".join([f"{len(problems)} of {len(table)} checks failed:", *lines])
 
 
-def _row(what: str, found: str, needed: str, ok: bool, way_out: str) -> dict[str, Any]:
-    return {"what": what, "found": found, "needed": needed, "ok": ok, "way_out": "" if ok else way_out}
-
-
-def python_row() -> dict[str, Any]:
-    """The row of Python itself."""
+def software_rows() -> Iterator[Row]:
+    """Yield a row for Python, the toolkit and each package that it requires; in a checkout at the pinned version."""
     try:
-        needed = metadata(TOOLKIT)["Requires-Python"]
+        toolkit = metadata(TOOLKIT)
     except PackageNotFoundError:
-        needed = ">=3.11"
-    lowest = tuple(int(part) for part in re.findall(r"\d+", needed))
-    way_out = "install a newer Python, then: make PYTHON=python3.11 env"
-    return _row("Python", platform.python_version(), needed, sys.version_info[: len(lowest)] >= lowest, way_out)
-
-
-def package_rows() -> Iterator[dict[str, Any]]:
-    """A row for the toolkit and each package that it declares, at the pinned version where there are pins."""
+        yield TOOLKIT, "missing", "any version", False, INSTALL
+        return
+    here, needed = platform.python_version(), toolkit["Requires-Python"]
+    yield "Python", here, needed, SpecifierSet(needed).contains(here), "install a newer Python, then: make env"
+    required = [Requirement(line) for line in toolkit.get_all("Requires-Dist") or []]
+    names = [each.name for each in required if each.marker is None or each.marker.evaluate({"extra": EXTRA})]
     known = pins()
-    for name in [TOOLKIT, *declared()]:
-        needed, found = known.get(canonical(name)), installed_version(name)
-        enough = found is not None and needed in (None, found)
-        yield _row(name, found or "missing", needed or "any version", enough, INSTALL)
-
-
-def declared() -> list[str]:
-    """Names of the packages that the installed toolkit declares, with those of the notebooks; none if it is not."""
-    try:
-        lines = requires(TOOLKIT) or []
-    except PackageNotFoundError:
-        return []
-    wanted = [line for line in lines if "extra ==" not in line or f'"{EXTRA}"' in line.replace("'", '"')]
-    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in wanted]
+    for name in [TOOLKIT, *names]:
+        pin, found = known.get(canonicalize_name(name)), installed_version(name)
+        yield name, found or "missing", pin or "any version", bool(found) and pin in (None, found), INSTALL
 
 
 def pins(file: Path = CONSTRAINTS) -> dict[str, str]:
-    """Versions by canonical name from constraints.txt; nothing outside a checkout."""
+    """Return the versions in constraints.txt by canonical name; an empty dictionary outside a checkout."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return {canonical(name): pin for name, _, pin in (line.partition("==") for line in lines) if pin}
-
-
-def canonical(name: str) -> str:
-    """A package's name as registries compare it.
-
-    Example:
-        >>> canonical("Lazy_Loader")
-        'lazy-loader'
-    """
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return {canonicalize_name(name): pin for name, _, pin in (line.partition("==") for line in lines) if pin}
 
 
 def installed_version(name: str) -> str | None:
-    """The version without its build, so that 2.13.0+cpu is 2.13.0; None where the package is missing or damaged."""
+    """Return a version without its build (2.13.0 for 2.13.0+cpu), None if the package is missing or damaged."""
     try:
-        found = version(name)
-    except PackageNotFoundError:
+        return str.split(version(name), "+")[0]
+    except (PackageNotFoundError, TypeError):  # a folder that pip left half deleted has no version
         return None
-    return found.split("+")[0] if found else None  # a folder that pip left half deleted has no version
 
 
-FILES = {"model": MINILM, "data": REVIEWS}
+def file_rows() -> Iterator[Row]:
+    """Yield a row for the packaged model and data: are they those that this toolkit was written for?"""
+    for what, file in FILES.items():
+        needed = f"{file.package}/{file.path} with sha256 {file.sha256[:12]}…"
+        try:
+            file.locate()
+            yield what, "as needed", needed, True, ""
+        except (PackagedFileError, OSError) as error:
+            found, _, way_out = str(error).partition("; ")
+            yield what, found, needed, False, way_out or "make env"
 
 
-def file_row(what: str, file: PackagedFile) -> dict[str, Any]:
-    """The row of a packaged file: is it the one that this toolkit was written for?"""
-    needed = f"{file.package}/{file.path} with sha256 {file.sha256[:12]}…"
-    try:
-        file.locate()
-    except (PackagedFileError, OSError) as error:
-        found, _, way_out = str(error).partition("; ")
-        return _row(what, found, needed, False, way_out or "make env")
-    return _row(what, "as needed", needed, True, "")
+def machine_rows() -> Iterator[Row]:
+    """Yield rows for cores, free memory, free disk, and whether trainings run in bfloat16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield "cores", str(cores), "1, better 2", True, ""
+    memory, disk = psutil.virtual_memory().available, shutil.disk_usage(Path.cwd()).free
+    yield "free memory", _gb(memory), _gb(MEMORY_NEEDED), memory >= MEMORY_NEEDED, "close other programs and kernels"
+    yield "free disk", _gb(disk), _gb(DISK_NEEDED), disk >= DISK_NEEDED, "delete old runs in data/local"
+    yield "bfloat16 instructions", bfloat16(), "not needed; without them training takes about twice as long", True, ""
 
 
-def machine_rows() -> Iterator[dict[str, Any]]:
-    """Cores, free memory and disk, and whether bfloat16 will be fast."""
-    yield _row("cores", str(cores()), "1, better 2", True, "")
-    memory, disk = free_memory(), shutil.disk_usage(Path.cwd()).free
-    enough = memory is None or memory >= MEMORY_NEEDED
-    yield _row("free memory", _gigabytes(memory), _gigabytes(MEMORY_NEEDED), enough, "close other programs and kernels")
-    way_out = "delete old runs in data/local, or work on another disk"
-    yield _row("free disk", _gigabytes(disk), _gigabytes(DISK_NEEDED), disk >= DISK_NEEDED, way_out)
-    found = {True: "yes", False: "no, training is in float32", None: "unknown"}[has_bf16()]
-    yield _row("bfloat16 instructions", found, "not needed; without them training takes about twice as long", True, "")
+def _gb(amount: float) -> str:
+    return f"{amount / 1e9:.1f} GB"
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def free_memory() -> float | None:
-    """Bytes that a new program can have; None where nothing tells."""
-    try:
-        import psutil  # comes with accelerate
-    except ImportError:
-        return None
-    return float(psutil.virtual_memory().available)
-
-
-def _gigabytes(amount: float | None) -> str:
-    return "unknown" if amount is None else f"{amount / 1e9:.1f} GB"
-
-
-def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
-    """Whether trainings will run in bfloat16, as `precision: auto` decides; None if nothing can tell.
-
-    On Linux without a GPU the processor's flags say so; only elsewhere is torch asked, which takes a second to load.
-    """
-    if cpuinfo.is_file() and "torch" not in sys.modules and not Path("/dev/nvidiactl").exists():
-        return bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", cpuinfo.read_text(encoding="utf-8")))
+def bfloat16() -> str:
+    """Return whether trainings run in bfloat16, as `precision: auto` decides."""
     try:
         from mgpp.lab.training.provenance import native_bf16
-
-        return native_bf16()
-    except (ImportError, OSError, RuntimeError):
-        return None
+    except (ImportError, OSError):  # torch is missing or broken
+        return "unknown"
+    return "yes" if native_bf16() else "no, training is in float32"
