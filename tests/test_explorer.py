@@ -86,22 +86,22 @@ def test_the_page_needs_nothing_else(weights, tiny_run, tmp_path):
 
 
 def test_no_weights_and_runs_that_come_twice_are_refused(tiny_run):
-    with pytest.raises(ValueError, match="both empty"):
+    with pytest.raises(ValueError, match="runs and weights"):
         Content.of()
-    with pytest.raises(ValueError, match=f"{tiny_run.name} come more than once"):
+    with pytest.raises(ValueError, match=tiny_run.name):
         Content.of([tiny_run, tiny_run])
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sigma": 1}, "sigma: the explorer's settings are lam, .*, kind"),
+        ({"sigma": 1}, "sigma"),
         ({"lam": 5}, "lam=5"),
-        ({"spike_var": 1.0}, "spike_var=1 is larger than slab_var=0.1"),
-        ({"n": 0}, "n=0 must be larger than 0"),
+        ({"spike_var": 1.0}, "spike_var=1"),
+        ({"n": 0}, "n=0"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
-        ({"source": "mine"}, "source='mine' is none of pretrained model"),
-        ({"step": 7}, "step=7 has no histogram; logged: 0"),
+        ({"source": "mine"}, "source='mine'"),
+        ({"step": 7}, "step=7"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(weights, tmp_path, settings, message):

@@ -1,5 +1,5 @@
-"""The explorer: the prior on real weights, computed and drawn in the browser, as a notebook's widget and as a page.
+"""Explore the prior on real weights in the browser, as a notebook's widget or as a page.
 
-What is shown is prepared in `content.py`. The JavaScript lies beside it and needs no framework and no build:
+`content.py` prepares what is shown. The JavaScript lies beside it and needs no framework and no build:
 `formulas.js` (the prior once more), `counts.js` (histograms), `panels.js` (pictures), `explorer.js` (the controls).
 """

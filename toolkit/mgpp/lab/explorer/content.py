@@ -1,6 +1,5 @@
-"""What the explorer shows: settings of the paper, sources of weights, their histograms packed for the browser."""
+"""Prepare what the explorer shows: settings of the paper, and histograms of weights packed for the browser."""
 
-import base64
 import gzip
 import json
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ import numpy as np
 from mgpp.plots.runs import run_label
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
+from mgpp.runs.files import plain
 from mgpp.runs.snapshots import Snapshots
 
 SCRIPTS = ("formulas.js", "counts.js", "panels.js", "explorer.js")  # one module, in this order
@@ -39,7 +39,7 @@ _LOGGED = ("step", "phase", "learning_rate", "lam", "spike_var", "slab_var", "pr
 
 @dataclass(frozen=True)
 class Content:
-    """All that the browser needs, sent once.
+    """What the browser is sent, once.
 
     Attributes:
         header: presets and sources, as JSON holds them.
@@ -52,7 +52,7 @@ class Content:
 
     @classmethod
     def of(cls, runs: Iterable[Run] = (), weights: Mapping[str, Any] | None = None) -> "Content":
-        """Weights at hand first, then the logged runs.
+        """Pack the histograms of `weights` first, then those of the logged runs.
 
         Raises:
             ValueError: if there are neither, or a run has no histograms.
@@ -60,14 +60,10 @@ class Content:
         sources = [(Snapshots.of_weights(weights, name=PRETRAINED), PRETRAINED, None)] if weights else []
         sources += [(Snapshots.of_run(run), run_label(run), run.info.get("examples", {}).get("train")) for run in runs]
         if not sources:
-            raise ValueError(
-                "runs and weights are both empty; give logged runs, or weights such as pretrained_weights()"
-            )
+            raise ValueError("runs and weights are both empty; give logged runs or weights")
         names = [snapshots.name for snapshots, _, _ in sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(
-                f"runs named {', '.join(twice)} come more than once; give each run once, under its own name"
-            )
+            raise ValueError(f"runs must have different names; more than one is called {', '.join(twice)}")
         blocks = [_block(snapshots) for snapshots, _, _ in sources]
         starts = np.cumsum([0, *map(len, blocks)]).tolist()
         labels = [text for _, text, _ in sources]
@@ -75,11 +71,11 @@ class Content:
             _described(snapshots, text if labels.count(text) == 1 else f"{text} ({snapshots.name})", n, start)
             for (snapshots, text, n), start in zip(sources, starts, strict=False)
         ]
-        header = {"presets": PRESETS, "sources": described}
-        return cls(header, gzip.compress(b"".join(blocks), compresslevel=9, mtime=0))
+        counts = gzip.compress(b"".join(blocks), compresslevel=9, mtime=0)
+        return cls({"presets": PRESETS, "sources": described}, counts)
 
     def start(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Where the explorer begins. A run's own prior is followed unless settings of the prior are given.
+        """Return the settings that the explorer starts with. It follows a run's own prior unless a prior is given.
 
         Raises:
             ValueError: if a setting is unknown or out of its range, or there is no such source or step.
@@ -98,17 +94,13 @@ class Content:
         return numbers | places | texts | {"follow": not set(settings) & set(START)}
 
     def header_json(self, **more: Any) -> str:
-        """The header as text that may stand inside a page's script element."""
+        """Return the header as JSON that can stand inside a page's script element."""
         text = json.dumps(self.header | more, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return text.replace("<", "\\u003c")
 
-    def counts_base64(self) -> str:
-        """The histograms as text."""
-        return base64.b64encode(self.counts).decode("ascii")
-
 
 def _checked(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of the sliders as plain ones, if they make a prior and a step."""
+    """Return the numbers of the sliders, after checking that they make a prior and a step."""
     MixtureGaussianPrior(numbers["lam"], numbers["spike_var"], numbers["slab_var"])
     for key in ("learning_rate", "n"):
         if not numbers[key] > 0:
@@ -117,38 +109,31 @@ def _checked(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def script() -> str:
-    """The JavaScript module of the explorer."""
+    """Return the JavaScript module of the explorer."""
     return "\n".join(asset(name) for name in SCRIPTS)
 
 
 def asset(name: str) -> str:
-    """A file that lies beside this one."""
+    """Return the text of a file that lies beside this one."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _block(snapshots: Snapshots) -> bytes:
-    """Counts as byte planes: (4, columns, matrices, steps). In this order they compress to a twelfth."""
+    """Return the counts as byte planes, (4, columns, matrices, steps): in this order they compress to a twelfth."""
     full = np.concatenate([snapshots.zeros[..., None], snapshots.counts], axis=-1).transpose(2, 1, 0)
     return np.ascontiguousarray(full.astype("<u4")[..., None].view(np.uint8).transpose(3, 0, 1, 2)).tobytes()
 
 
 def _described(snapshots: Snapshots, text: str, n: int | None, start: int) -> dict[str, Any]:
     rows = snapshots.steps.reindex(columns=[key for key in _LOGGED if key in snapshots.steps])
-    edges = [float(edge) if np.isfinite(edge) else None for edge in snapshots.edges]
-    return {
-        "name": snapshots.name,
-        "label": text,
-        "n": n,
-        "edges": edges,
-        "targets": [[int(layer), kind] for layer, kind in snapshots.targets],
-        "rows": [{key: _plain(value) for key, value in row.items()} for row in rows.to_dict("records")],
-        "start": start,
-    }
-
-
-def _plain(value: Any) -> Any:
-    """A number or text as JSON holds it; what is missing or not finite becomes None."""
-    if isinstance(value, str):
-        return value
-    number = value.item() if hasattr(value, "item") else value
-    return number if number is not None and np.isfinite(number) else None
+    return plain(
+        {
+            "name": snapshots.name,
+            "label": text,
+            "n": n,
+            "edges": list(snapshots.edges),
+            "targets": snapshots.targets,
+            "rows": rows.to_dict("records"),
+            "start": start,
+        }
+    )

@@ -1,5 +1,6 @@
-"""The explorer as one page that works from disk, without a kernel, a server or internet."""
+"""Write the explorer as one page that works from disk, without a kernel, a server or internet."""
 
+import base64
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
@@ -33,7 +34,7 @@ def save_explorer(
     page = Template(asset("page.html")).substitute(
         css=asset("explorer.css"),
         header=content.header_json(state=content.start(settings)),
-        counts=content.counts_base64(),
+        counts=base64.b64encode(content.counts).decode(),
         script=script(),
     )
     file = Path(file)

@@ -1,4 +1,4 @@
-"""The explorer as a widget in a notebook; what is chosen in the browser can be read in Python."""
+"""Show the explorer as a widget in a notebook. Python can read what is chosen in the browser."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -35,12 +35,12 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def prior(self) -> MixtureGaussianPrior:
-        """The prior that the sliders stand for."""
+        """Return the prior that the sliders are set to."""
         return MixtureGaussianPrior(lam=self.lam, spike_var=self.spike_var, slab_var=self.slab_var)
 
 
 def explore(*, runs: Iterable[Run] = (), weights: Mapping[str, Any] | None = None, **settings: Any) -> Explorer:
-    """The explorer for a notebook: penalty, pull, spike probability and real weights, linked.
+    """Return the explorer for a notebook: penalty, pull, spike probability and real weights, linked.
 
     Everything is computed in the browser, so it goes on while the kernel trains.
 
