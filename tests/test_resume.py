@@ -14,25 +14,25 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from mgpp import RunError, load_run
-from mgpp.lab.models.made_models import place_of
 from mgpp.lab.recipes.recipe import recipe_from
 from mgpp.lab.tasks import reviews
 from mgpp.lab.training import train as module
-from mgpp.lab.training.checkpoints import CheckpointError, checkpoints, step_of
-from mgpp.lab.training.train import check_made_model, resume, train
+from mgpp.lab.training.checkpoints import checkpoints, step_of
+from mgpp.lab.training.states import CheckpointError
+from mgpp.lab.training.train import resume, train
 from mgpp.runs import FRAMES, mark_failed
 from mgpp.runs.locks import FolderLock
 
 SCRIPT = Path(__file__).parent / "reliability" / "kills.py"
 
 
-def test_a_dozen_kills(tmp_path):
+def test_some_kills(tmp_path):
     out = tmp_path / "kills.json"
-    command = [sys.executable, SCRIPT, "--kills", "12", "--variants", "mgpp", "l0", "--seed", "3", "--out", out]
+    command = [sys.executable, SCRIPT, "--kills", "4", "--variants", "l0", "--seed", "3", "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     table = json.loads(out.read_text())["rows"]
-    assert sum(row["kills"] for row in table) == 12
+    assert sum(row["kills"] for row in table) == 4
     assert all(row["kills"] == row["same weights and log in the end"] for row in table)
 
 
@@ -74,7 +74,7 @@ def assert_same(run, whole):
     assert run.final == whole.final
 
 
-@pytest.mark.parametrize("step", [0, 9, 18, 24, 30])  # in the second epoch; after unlogged steps; at an epoch's end
+@pytest.mark.parametrize("step", [0, 18, 24, 30])  # after unlogged steps; at an epoch's end; at the run's end
 def test_resumed_at_a_step_a_run_ends_the_same(whole, step, tmp_path):
     run = resume(stopped_after(whole, step, tmp_path / "run"), progress=False)
     assert_same(run, whole)
@@ -84,81 +84,58 @@ def test_resumed_at_a_step_a_run_ends_the_same(whole, step, tmp_path):
     assert run.info["wall_seconds"] > whole.info["wall_seconds"]
 
 
-def test_rows_that_come_out_otherwise_take_the_place_of_the_old_ones(whole, tmp_path):
+def test_damage_is_repaired(whole, tmp_path):
+    """A damaged checkpoint is passed over, leftovers of a kill are deleted, rows that come out otherwise replaced."""
     folder = stopped_after(whole, 15, tmp_path / "run")
     log = folder / "metrics.jsonl"
     lines = log.read_text().splitlines(keepends=True)
     last = json.loads(lines[-1])
     log.write_text("".join([*lines[:-1], json.dumps(last | {"loss": 99.0}) + "\n"]))
-    run = resume(folder, progress=False)
-    assert_same(run, whole)
-    assert run.info["replaced"] == [last["step"]]
-
-
-def test_a_damaged_checkpoint_is_passed_over(whole, tmp_path):
-    folder = stopped_after(whole, 15, tmp_path / "run")
     os.truncate(folder / "checkpoints" / "checkpoint-15" / "training.safetensors", 100)
     (folder / "checkpoints" / ".checkpoint-18.writing").mkdir()
-    with pytest.warns(UserWarning, match="checkpoint-15/training.safetensors is damaged"):
+    with pytest.warns(UserWarning, match=r"checkpoint-15/training\.safetensors"):
         run = resume(folder, progress=False)
     assert run.info["resumed_at"] == [12]
+    assert run.info["replaced"] == [last["step"]]
     assert_same(run, whole)
     assert not list((folder / "checkpoints").glob(".*"))
 
 
 def test_old_checkpoints_go_also_where_no_new_one_comes(whole, tmp_path):
     folder = stopped_after(whole, 30, tmp_path / "run")
-    info = json.loads((folder / "run.json").read_text())
-    info["recipe"]["trainer"]["save_total_limit"] = 3
-    (folder / "run.json").write_text(json.dumps(info))
+    change_info(folder, lambda info: info["recipe"]["trainer"].update(save_total_limit=3))
     resume(folder, progress=False)
     assert [step_of(path) for path in checkpoints(folder / "checkpoints")] == [24, 27, 30]
 
 
-def test_a_damaged_log_is_said_before_the_training_goes_on(whole, tmp_path):
-    folder = stopped_after(whole, 15, tmp_path / "run")
-    part = next((folder / "layers.parquet").glob("*.parquet"))
-    os.truncate(part, 100)
-    with pytest.raises(RunError, match=r"layers\.parquet/.* is not readable: its end is missing"):
-        resume(folder, progress=False)
-    assert "resumed_at" not in load_run(folder).info
+def change_info(folder, change):
+    """Change run.json, as a user with an editor does."""
+    info = json.loads((folder / "run.json").read_text())
+    change(info)
+    (folder / "run.json").write_text(json.dumps(info))
 
 
 def test_what_can_not_be_resumed_is_refused(whole, tmp_path):
-    with pytest.raises(RunError, match="there is nothing to resume"):
+    with pytest.raises(RunError, match="finished"):
         resume(whole.folder)
-    with pytest.raises(RunError, match="holds no run to go on with; begin one there: mgpp train RECIPE --out"):
+    with pytest.raises(RunError, match="mgpp train RECIPE --out"):
         resume(tmp_path)
     assert load_run(whole.folder).status == "finished"
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"method": "l2"}, "method: 'mgpp', not 'l2'"),
-        ({"seed": 7}, "seed: 0, not 7"),
-        ({"max_steps": 31}, "max_steps: .*, not 31"),
-    ],
-)
-def test_a_run_does_not_go_on_with_another_recipe(whole, tmp_path, changes, words):
     folder = stopped_after(whole, 15, tmp_path / "run")
-    info = json.loads((folder / "run.json").read_text())
-    info["recipe"] |= changes
-    (folder / "run.json").write_text(json.dumps(info))
-    with pytest.raises(CheckpointError, match=f"checkpoint-15 was saved by .* other settings.*{words}.*; put "):
+    for key, value in {"method": "l2", "seed": 7, "max_steps": 31}.items():
+        before = (folder / "run.json").read_text()
+        change_info(folder, lambda info: info["recipe"].update({key: value}))  # noqa: B023
+        with pytest.raises(CheckpointError, match=f"{key}: "):
+            resume(folder, progress=False)
+        (folder / "run.json").write_text(before)
+    part = next((folder / "layers.parquet").glob("*.parquet"))
+    os.truncate(part, 100)
+    with pytest.raises(RunError, match=r"layers\.parquet"):  # before the training goes on
         resume(folder, progress=False)
-    (folder / "run.json").write_text(json.dumps(info | {"recipe": {}}))
-    with pytest.raises(RunError, match="run.json holds no recipe"):
+    assert "resumed_at" not in load_run(folder).info
+    change_info(folder, lambda info: info.pop("recipe"))
+    with pytest.raises(RunError, match="recipe"):
         resume(folder)
-
-
-def test_a_made_model_is_not_made_anew_for_a_run_that_goes_on(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=r"run began from .*data.local.models.reviews-gpt2-\w+, which is not here; copy"):
-        check_made_model("reviews-gpt2", Path("run"))
-    check_made_model("minilm", Path("run"))
-    place_of("reviews-gpt2").mkdir(parents=True)
-    check_made_model("reviews-gpt2", Path("run"))
 
 
 @pytest.fixture(scope="module")
@@ -169,19 +146,13 @@ def local_run(tmp_path_factory):
     return stopped_after(run, 10, place / "stopped").parent
 
 
-@pytest.mark.parametrize(
-    ("file", "words"),
-    [
-        ("data/train.csv", r"the data changed since the run began: sha256 found \w{64}, expected '\w{64}'"),
-        ("model/model.safetensors", r"the model changed since the run began: sha256 found \w{64}, expected '\w{64}'"),
-    ],
-)
-def test_a_run_does_not_go_on_with_other_data_or_another_model(local_run, tmp_path, file, words):
+@pytest.mark.parametrize(("what", "file"), [("data", "train.csv"), ("model", "model.safetensors")])
+def test_a_run_does_not_go_on_with_other_data_or_another_model(local_run, tmp_path, what, file):
     folder = shutil.copytree(local_run / "stopped", tmp_path / "run")
-    changed, before = local_run / file, (local_run / file).read_bytes()
-    changed.write_bytes(before.replace(b"a dull film", b"a fine film") if file.startswith("data") else before + b"\0")
-    info = (folder / "run.json").read_bytes()
-    with pytest.raises(RunError, match=f"{words}; bring .* back, or start anew: .* --replace"):
+    changed = local_run / what / file
+    before, info = changed.read_bytes(), (folder / "run.json").read_bytes()
+    changed.write_bytes(before.replace(b"a dull film", b"a fine film") if what == "data" else before + b"\0")
+    with pytest.raises(RunError, match=rf"the {what} changed since the run began, sha256 \w{{64}}, not \w{{64}}"):
         resume(folder, progress=False)
     assert (folder / "run.json").read_bytes() == info
     changed.write_bytes(before)
@@ -195,13 +166,12 @@ def test_only_the_main_process_asks_for_the_folder_and_only_when_all_are_there(
 ):
     """Another process holds the folder's lock, as one of this training does that asks at the same moment."""
     folder, met = stopped_after(whole, 9, tmp_path / "run"), []
-    info = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps(info | {"status": "running"}))
-    monkeypatch.setattr(module, "meet", met.append)
+    change_info(folder, lambda info: info.update(status="running"))
+    monkeypatch.setattr(module, "init_distributed", met.append)
     monkeypatch.setattr(module, "is_main", lambda: main)
     monkeypatch.setattr(module, "locate_model", lambda *_: 1 / 0)
     lock = FolderLock(folder)
-    with pytest.raises(RunError if main else ZeroDivisionError, match="is being written" if main else None):
+    with pytest.raises(RunError if main else ZeroDivisionError):
         resume(folder) if again else train(stopping_recipe, folder, replace_run=True)
     lock.release()
     assert met == [stopping_recipe.trainer]

@@ -15,7 +15,7 @@ from mgpp.lab.models.packages import MINILM, PackagedFile, PackagedFileError
 from mgpp.lab.recipes.recipe import recipe_from
 from mgpp.lab.tasks import reviews
 from mgpp.lab.tasks.base import TaskSettings
-from mgpp.lab.training.loop import training_arguments
+from mgpp.lab.training.arguments import training_arguments
 from mgpp.lab.training.train import count_steps, load_task
 from mgpp.lab.training.trainer import PruningTrainer
 

@@ -25,7 +25,7 @@ from mgpp.lab.models.loading import safely
 from mgpp.lab.recipes.recipe import RecipeError, parse_override
 from mgpp.lab.sweeps.grid import cells_of
 from mgpp.lab.sweeps.record import load_sweep
-from mgpp.lab.training.checkpoints import CheckpointError, write_manifest
+from mgpp.lab.training.states import CheckpointError
 from mgpp.lab.training.train import resume, train
 from mgpp.methods.transfer import read_masks
 from mgpp.runs import RunError, RunWriter, load_run, mark_failed
@@ -141,30 +141,6 @@ def test_a_parquet_file_can_not_bring_a_type_of_its_own(run_folder, evil, marker
     pq.write_table(table, next((run_folder / "layers.parquet").iterdir()))
     use_everything(run_folder)
     assert not marker.exists()
-
-
-@pytest.mark.usefixtures("few_reviews")
-def test_a_checkpoint_that_holds_something_else_is_said_in_a_sentence(tiny_recipe, tmp_path):
-    recipe = type(tiny_recipe)(**{**vars(tiny_recipe), "max_steps": 12, "save_every": 5})
-    run = train(recipe, tmp_path / "run", progress=False)
-    shutil.rmtree(run.folder / "checkpoints" / "checkpoint-12", ignore_errors=True)  # after which nothing is to do
-    last = run.folder / "checkpoints" / "checkpoint-10"
-    about = json.loads((last / "manifest.json").read_text())
-    del about["format"], about["files"]
-    for name, text in (
-        ("trainer_state.json", '{"surprise": 1}'),
-        ("training.json", '{"schedule": 3}'),
-        ("rank-0.json", "[]"),
-        ("rank-0.json", '{"now": 3, "epoch": 3, "loss": 3, "total_loss": 3, "last_logged": 3}'),
-    ):
-        whole = (last / name).read_bytes()
-        (last / name).write_text(text)
-        write_manifest(last, **about)  # with hashes that are right
-        mark_failed(run.folder, "stopped")
-        with pytest.raises(CheckpointError, match=f"{last.name} does not hold what .*; remove it, and the run goes on"):
-            resume(run.folder, progress=False)
-        assert "does not hold" in load_run(run.folder).info["error"]
-        (last / name).write_bytes(whole)
 
 
 @pytest.mark.usefixtures("few_reviews")

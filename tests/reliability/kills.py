@@ -28,7 +28,7 @@ from findings import parser_of, write
 from small_training import make_quick, small_recipe
 
 from mgpp.lab.recipes.recipe import Recipe, recipe_from
-from mgpp.lab.training import checkpoints, states, trainer
+from mgpp.lab.training import checkpoints, states
 from mgpp.lab.training import train as train_module
 from mgpp.lab.training.trainer import PruningTrainer
 from mgpp.pruning.pruner import Pruner
@@ -84,7 +84,7 @@ PLACES: dict[str, tuple[Any, str, Callable[..., None] | None]] = {
     "bringing a file to the disk": (os, "fsync", None),
     "a checkpoint": (PruningTrainer, "_save_checkpoint", None),
     "a checkpoint's tensors": (states, "save_file", partial(half_tensors, states.save_file)),
-    "a checkpoint's manifest": (trainer, "write_manifest", None),
+    "a checkpoint's manifest": (checkpoints, "write_manifest", None),
     "deleting a folder": (checkpoints.shutil, "rmtree", half_tree),
     "deleting a file": (Path, "unlink", None),
     "run.json": (writer, "save_info", None),

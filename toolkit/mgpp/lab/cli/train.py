@@ -57,11 +57,11 @@ def train(
 
 def _report(run: "Run") -> None:
     """Print the result of a finished run, once, however many processes trained it."""
-    from mgpp.lab.training.processes import is_main, part
+    from mgpp.lab.training.processes import is_main, shutdown_distributed
     from mgpp.runs import format_score
 
     if is_main():
         split = "test" if f"validation_{run.metric}" in run.final else "validation"
         score = format_score(run.metric, run.final[run.metric], run.final.get(f"{run.metric}_se"))
         click.echo(f"{run.folder}: {score} on the {split} set, sparsity {run.final['sparsity']:.4f}")
-    part()
+    shutdown_distributed()

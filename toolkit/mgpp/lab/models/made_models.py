@@ -212,7 +212,7 @@ def _fit(settings: MadeGpt2, model: GPT2LMHeadModel, task: LanguageModeling, pro
             args=_arguments(settings, steps, unused),
             train_dataset=task.splits["train"],
             data_collator=task.collate,
-            callbacks=[bar.callback],
+            callbacks=[bar],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()

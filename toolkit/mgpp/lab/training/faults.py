@@ -1,4 +1,4 @@
-"""What can go wrong while a model trains, in sentences that say what to do."""
+"""What can go wrong while a model trains: divergence, too little memory, and signals."""
 
 import errno
 import math
@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mgpp.lab.recipes.recipe import Recipe
 from mgpp.pruning.sharded.peers import Peers
 from mgpp.pruning.sharded.shards import part_of
 from mgpp.runs.faults import writing
 
 
 class DivergedError(RuntimeError):
-    """A loss, a gradient or a weight is no finite number."""
+    """A loss, a gradient or a weight is NaN or infinite."""
 
 
 class OutOfMemoryError(RuntimeError):
@@ -27,46 +28,39 @@ class OutOfMemoryError(RuntimeError):
 
 
 class Terminated(SystemExit):  # no error: somebody wants the process to end
-    """The process was asked to end, as a cluster's scheduler does before it kills; its exit status is 143."""
+    """The process got SIGTERM, as schedulers send it before they kill; its exit status is 143."""
 
-    def __init__(self, words: str):
-        super().__init__(words)
+    def __init__(self, message: str):
+        super().__init__(message)
         self.code = 128 + signal.SIGTERM
 
 
 def check_loss(trainer: Any, loss: Tensor) -> None:
-    """Nothing, if the loss is a number, or fp16 overflowed and the loss scale can still be lowered.
+    """Raise DivergedError if the loss is NaN or infinite, unless fp16 can still lower its loss scale.
 
-    Raises:
-        DivergedError: else, with the step, and the weight that is no number, if one is not.
+    The loss is NaN in all processes if it is in one, see `ParallelTrainer.training_step`.
     """
-    spoiled = Peers.everyone().sum([not math.isfinite(value := loss.item())])[0]  # so that all processes end together
-    if spoiled and not _skips_overflows(trainer):
+    if not math.isfinite(value := loss.item()) and not _skips_overflows(trainer):
         raise _diverged(trainer, f"the loss is {value}")
 
 
 def check_gradient(trainer: Any, norm: Any) -> None:
-    """Nothing, if the gradient's norm is a number, or fp16 overflowed and the loss scale can still be lowered.
+    """Raise DivergedError, before the optimizer spoils the weights, if the norm of the gradient is not finite.
 
-    Raises:
-        DivergedError: else, before the optimizer spoils the weights.
+    No error as long as fp16 can still lower its loss scale.
     """
     if not math.isfinite(value := float(norm)) and not _skips_overflows(trainer):
-        raise _diverged(trainer, f"the gradient's norm is {value}")
+        raise _diverged(trainer, f"the norm of the gradient is {value}")
 
 
 def check_weights(trainer: Any) -> None:
-    """Nothing, if all weights are numbers.
-
-    Raises:
-        DivergedError: else, before they get into a checkpoint.
-    """
+    """Raise DivergedError if a weight is NaN or infinite, before it is saved in a checkpoint."""
     if not_finite(trainer.model):
-        raise _diverged(trainer, "the training has spoiled the weights")
+        raise _diverged(trainer, "the weights diverged")
 
 
 def not_finite(model: torch.nn.Module) -> list[str]:
-    """The names of the parameters that hold infinities or NaN, in any of the processes, which must all ask.
+    """Return the names of the parameters that hold infinities or NaN in any process; all processes must call this.
 
     Example:
         >>> layer = torch.nn.Linear(1, 1)
@@ -88,28 +82,28 @@ def _diverged(trainer: Any, what: str) -> DivergedError:
     spoiled, arguments = not_finite(trainer.model), trainer.args
     where = f" and {spoiled[0]} holds infinities or NaN" if spoiled else ""
     precision = "fp16" if arguments.fp16 else "bf16" if arguments.bf16 else None
-    way_out = f" or precision, {precision} now, to fp32" if precision else ""
+    other = f", or set precision={precision} to fp32" if precision else ""
     return DivergedError(
-        f"step {trainer.state.global_step}: {what}{where}; the log is kept. Lower optimizer.learning_rate, "
-        f"{arguments.learning_rate:g} now,{way_out} and train again"
+        f"step {trainer.state.global_step}: {what}{where}; the log is kept. "
+        f"Lower optimizer.learning_rate={arguments.learning_rate:g}{other}, and train again"
     )
 
 
 @contextmanager
-def in_words(folder: str | Path, batch_size: int, max_length: int) -> Iterator[None]:
-    """Say of errors in this block, with the run in `folder`, what they mean and what to do.
+def explain_errors(folder: str | Path, recipe: Recipe) -> Iterator[None]:
+    """Replace errors of memory and disk in a block by ones that say what to do.
 
     Raises:
         OutOfMemoryError: in place of what torch, Python and others raise when memory runs out.
-        StorageError: in place of the system's refusals to write.
+        StorageError: in place of the system's refusals to write into `folder`.
 
     Example:
-        >>> with in_words("my-run", batch_size=32, max_length=64):
+        >>> with explain_errors("my-run", Recipe()):
         ...     raise MemoryError
         Traceback (most recent call last):
         ...
-        mgpp.lab.training.faults.OutOfMemoryError: my-run: the memory does not suffice. Lower batch_size, 32 now, and
-        raise trainer.gradient_accumulation_steps by as much, or lower max_length, 64 now; then train again
+        mgpp.lab.training.faults.OutOfMemoryError: my-run: out of memory. Lower batch_size=32 and raise
+        trainer.gradient_accumulation_steps, or lower max_length=64, and train again
     """
     try:
         with writing(folder):
@@ -118,86 +112,75 @@ def in_words(folder: str | Path, batch_size: int, max_length: int) -> Iterator[N
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
-            f"{folder}: the memory does not suffice. Lower batch_size, {batch_size} now, and raise "
-            f"trainer.gradient_accumulation_steps by as much, or lower max_length, {max_length} now; then train again"
+            f"{folder}: out of memory. Lower batch_size={recipe.batch_size} and raise "
+            f"trainer.gradient_accumulation_steps, or lower max_length={recipe.max_length}, and train again"
         ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's, that of a GPU, or that of torch's allocator for the CPU.
+    """Return whether an error says that memory ran out: Python's, a GPU's, or that of torch's allocator for the CPU.
 
     Example:
         >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory")), is_out_of_memory(KeyError())
         (True, False)
     """
-    words = r"can't allocate memory|not enough memory|[Cc]annot allocate memory|std::bad_alloc|out of memory"
+    texts = r"can't allocate memory|not enough memory|[Cc]annot allocate memory|std::bad_alloc|out of memory"
     return (
         isinstance(error, MemoryError | torch.OutOfMemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or (isinstance(error, RuntimeError) and bool(re.search(words, str(error))))
+        or (isinstance(error, RuntimeError) and bool(re.search(texts, str(error))))
     )
 
 
-class Ending:
-    """What SIGTERM does: end the process at once, or, while `deferred`, let it save a checkpoint first.
+class SigtermHandler:
+    """Handle SIGTERM: end the process at once, or, within `deferred`, let it save a checkpoint first.
 
     Args:
-        words: what is said in the end.
+        message: what the user reads in the end.
 
     Attributes:
-        asked: whether SIGTERM came while it was deferred.
+        received: whether SIGTERM came within `deferred`.
     """
 
-    def __init__(self, words: str):
-        self.words, self.asked, self._waits = words, False, False
+    def __init__(self, message: str):
+        self.message, self.received, self._is_deferred = message, False, False
 
     def __call__(self, *_: Any) -> None:
-        """The signal's handler; it may come twice, from a scheduler and from torchrun.
-
-        Raises:
-            Terminated: unless it is deferred.
-        """
-        if not self._waits:
-            raise Terminated(self.words)
-        self.asked = True
+        """Raise Terminated, or note the signal within `deferred`; it may come twice, from a scheduler and torchrun."""
+        if not self._is_deferred:
+            raise Terminated(self.message)
+        self.received = True
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Note SIGTERM in a block instead of ending, and end after it.
-
-        Raises:
-            Terminated: after the block, if SIGTERM came.
-        """
-        self._waits = True
+        """Only note SIGTERM in a block, and raise Terminated after it."""
+        self._is_deferred = True
         try:
             yield
-        except RuntimeError as error:  # a process that loads data may have got the signal, too, and be gone
-            if not self.asked or "DataLoader worker" not in str(error):
+        except RuntimeError as error:  # a data loader's process may have got the signal, too, and be gone
+            if not self.received or "DataLoader worker" not in str(error):
                 raise
         finally:
-            self._waits = False
-        if self.asked:
-            raise Terminated(self.words)
+            self._is_deferred = False
+        if self.received:
+            raise Terminated(self.message)
 
 
 @contextmanager
-def ending_politely(folder: str | Path) -> Iterator[Ending]:
-    """Let SIGTERM end a training as Ctrl-C does: the log is closed, and the message says how to go on.
+def handle_signals(folder: str | Path) -> Iterator[SigtermHandler]:
+    """Let SIGTERM end a training as Ctrl-C does: the log is closed, and the message says how to resume.
 
     Raises:
         Terminated: in place of SIGTERM.
-        KeyboardInterrupt: with the same words, for Ctrl-C.
+        KeyboardInterrupt: with the same message, for Ctrl-C.
     """
-    ending = Ending(f"stopped; go on: mgpp train --resume {folder}")
-    before = signal.signal(signal.SIGTERM, ending) if _in_main_thread() else None
+    handler = SigtermHandler(f"stopped; go on: mgpp train --resume {folder}")
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, handler) if in_main_thread else None
     try:
-        yield ending
+        yield handler
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(ending.words) from None
+        raise KeyboardInterrupt(handler.message) from None
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""The processes of one training: which one this is, waiting for the others, and what they may not be."""
+"""The processes of one training: which one this is, how they find each other, and who writes."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,31 +9,25 @@ from typing import Any, Self
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
-from transformers import TrainingArguments
-from transformers.training_args import OptimizerNames
 
-from mgpp.lab.recipes.recipe import Recipe, RecipeError
+from mgpp.lab.recipes.recipe import RecipeError
+from mgpp.pruning.sharded.peers import Peers
 
 TIMEOUT = 1800  # seconds that a process waits for another, as in the Trainer
 
 
-def is_distributed() -> bool:
-    """Whether this process trains together with others."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
 def rank() -> int:
-    """The number of this process among those of the training, from 0.
+    """Return the number of this process among those of the training, from 0.
 
     Example:
         >>> rank()
         0
     """
-    return dist.get_rank() if is_distributed() else 0
+    return Peers.everyone().index
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes.
+    """Return whether this process is the one that writes.
 
     Example:
         >>> is_main()
@@ -44,13 +38,13 @@ def is_main() -> bool:
 
 def barrier() -> None:
     """Wait until all processes of the training have come here."""
-    if is_distributed():
+    if Peers.everyone().are_many:
         dist.barrier()
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Let the main process run a block before the others do, so that they find made what it makes.
+    """Run a block in the main process before the others, so that they find what it makes.
 
     Example:
         >>> with main_first():
@@ -65,46 +59,51 @@ def main_first() -> Iterator[None]:
             barrier()
 
 
-def meet(trainer: Mapping[str, Any]) -> None:
-    """Find the other processes, if a launcher such as torchrun has started this one with others, and wait for them.
+def init_distributed(trainer: Mapping[str, Any]) -> None:
+    """Initialize the process group, if a launcher such as torchrun has started this process with others.
 
     Args:
-        trainer: the recipe's section; `ddp_timeout` are the seconds that one process waits for another.
+        trainer: the recipe's section; `ddp_timeout` is how many seconds one process waits for another.
 
     Raises:
-        RecipeError: if an engine is asked for that the masks can't reach into.
+        RecipeError: if an engine is asked for whose weights the masks can't reach.
     """
-    _check_engines()
+    for engine in ("DEEPSPEED", "MEGATRON_LM"):
+        if is_set(f"ACCELERATE_USE_{engine}"):
+            raise RecipeError(
+                f"ACCELERATE_USE_{engine} is set, but {engine} keeps the weights where masks don't reach them; train "
+                "with DDP, or with FSDP2: trainer.fsdp=true"
+            )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
-        # accelerate would load the weights in the main process alone, but the Pruner looks at them in all
+        # accelerate would load the weights in the main process only, but the Pruner reads them in all
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-        seconds = trainer.get("ddp_timeout", TIMEOUT)
+        timeout = timedelta(seconds=trainer.get("ddp_timeout", TIMEOUT))
         on_cpu = trainer.get("use_cpu", False) or not torch.accelerator.is_available()
-        PartialState(cpu=on_cpu, timeout=timedelta(seconds=seconds), backend=trainer.get("ddp_backend"))
+        PartialState(cpu=on_cpu, timeout=timeout, backend=trainer.get("ddp_backend"))
         barrier()
 
 
-def part() -> None:
-    """Take leave of the other processes, before this one ends: torch may crash if it must do so while Python closes."""
+def shutdown_distributed() -> None:
+    """Destroy the process group before exit: torch may crash if it has to do so while Python closes."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _check_engines() -> None:
-    if _is_set("ACCELERATE_USE_DEEPSPEED"):
-        raise RecipeError(
-            "DeepSpeed keeps the weights that it trains to itself, where masks don't reach; train with DDP, or FSDP2: "
-            "trainer.fsdp=true"
-        )
-    if _is_set("ACCELERATE_USE_MEGATRON_LM") or int(os.environ.get("PARALLELISM_CONFIG_TP_SIZE", "1")) > 1:
-        raise RecipeError("tensor parallel matrices are not cut into blocks of rows; train with DDP, or FSDP2 alone")
-
-
-class Silence:
-    """In place of a writer, for a process that is not the main one: takes everything and writes nothing.
+def is_set(variable: str) -> bool:
+    """Return whether an environment variable says true, as accelerate's launcher sets it.
 
     Example:
-        >>> with Silence() as writer:
+        >>> is_set("ACCELERATE_USE_FSDP")
+        False
+    """
+    return os.environ.get(variable, "false").lower() in ("true", "1")
+
+
+class NullWriter:
+    """A writer for all processes but the main one: it accepts every call and writes nothing.
+
+    Example:
+        >>> with NullWriter() as writer:
         ...     writer.metrics({"step": 0})
     """
 
@@ -116,52 +115,3 @@ class Silence:
 
     def __exit__(self, *_: Any) -> None:
         pass
-
-
-def asks_for_shards(arguments: TrainingArguments) -> bool:
-    """Whether the recipe, or accelerate's launcher, asks for a model that is sharded."""
-    return bool(arguments.fsdp) or _is_set("ACCELERATE_USE_FSDP")
-
-
-def check_launch(arguments: TrainingArguments, recipe: Recipe) -> None:
-    """Refuse what does not train as one process would.
-
-    Raises:
-        RecipeError: with the way out.
-    """
-    count = arguments.world_size
-    if arguments.n_gpu > 1:
-        raise RecipeError(
-            f"one process sees {arguments.n_gpu} GPUs; start one process for each: torchrun --nproc-per-node "
-            f"{arguments.n_gpu} -m mgpp train ..., or set CUDA_VISIBLE_DEVICES=0"
-        )
-    if asks_for_shards(arguments):
-        _check_shards(arguments)
-    if recipe.batch_size % count:
-        fits = sorted({max(count, recipe.batch_size // count * count), -(-recipe.batch_size // count) * count})
-        raise RecipeError(
-            f"batch_size={recipe.batch_size} is the batch of all {count} processes together, and must be a multiple of "
-            f"{count}, such as {' or '.join(map(str, fits))}"
-        )
-    if count > 1 and arguments.train_sampling_strategy == "batch_rebalance":
-        raise RecipeError("trainer.train_sampling_strategy='batch_rebalance' makes other batches with every number of "
-                          "processes; leave it out")  # fmt: skip
-
-
-def _check_shards(arguments: TrainingArguments) -> None:
-    if arguments.world_size == 1:
-        raise RecipeError("trainer.fsdp shards a model over several processes; start them: torchrun --nproc-per-node 2")
-    if arguments.optim == OptimizerNames.ADAFACTOR:
-        raise RecipeError(
-            "trainer.optim='adafactor' can't work on shards; leave it out, for AdamW, or train without trainer.fsdp"
-        )
-    version = (arguments.fsdp_plugin_args or {}).get("fsdp_version") or os.environ.get("FSDP_VERSION", "1")
-    if int(version) != 2:
-        raise RecipeError(
-            "FSDP1 flattens the matrices that are pruned; use FSDP2: trainer.fsdp_config={version: 2}, or accelerate "
-            "launch --fsdp_version 2"
-        )
-
-
-def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, "false").lower() in ("true", "1")

@@ -1,4 +1,4 @@
-"""The progress bar of a training, and none of others."""
+"""Show the progress of a training, and hide that of other libraries."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,19 +10,15 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 
-class _Tick(TrainerCallback):
-    """Moves a bar by one each optimizer update."""
+class ProgressBar(TrainerCallback):
+    """A bar over all steps with the newest loss, sparsity, threshold and task metric. Give it to the Trainer, too.
 
-    def __init__(self, bar: Any):
-        self.bar = bar
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One step done."""
-        self.bar.update()
-
-
-class ProgressBar:
-    """A bar over all steps that shows loss, sparsity, threshold and the task's metric as they are logged.
+    Args:
+        steps: optimizer updates of the training.
+        title: shown before the bar.
+        visible: whether anything is shown.
+        done: steps made before.
+        metric: of the task.
 
     Example:
         >>> with ProgressBar(10, "my run", visible=False) as bar:
@@ -32,14 +28,17 @@ class ProgressBar:
     def __init__(self, steps: int, title: str, visible: bool, done: int = 0, metric: str = "accuracy"):
         look: dict[str, Any] = {"disable": not visible, "unit": "step", "dynamic_ncols": True}
         self.bar = tqdm(total=steps, initial=done, desc=title, **look)
-        self.callback = _Tick(self.bar)
-        self._names = {"loss": "loss", "sparsity": "sparsity", "pruning_threshold": "threshold"}
-        self._names[f"eval_{metric}"] = metric
+        self._labels = {"loss": "loss", "sparsity": "sparsity", "pruning_threshold": "threshold"}
+        self._labels[f"eval_{metric}"] = metric
         self._shown: dict[str, str] = {}
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar by one step."""
+        self.bar.update()
+
     def show(self, row: Mapping[str, Any]) -> None:
-        """Show the newest values of a logged row."""
-        known = {label: row[key] for key, label in self._names.items() if row.get(key) is not None}
+        """Show the values of a logged row."""
+        known = {label: row[key] for key, label in self._labels.items() if row.get(key) is not None}
         self._shown |= {label: f"{value:.4g}" for label, value in known.items() if math.isfinite(value)}
         self.bar.set_postfix(self._shown)
 
@@ -52,7 +51,7 @@ class ProgressBar:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Tokenizing shows no progress.
+    """Hide the progress bars of `datasets` in a block.
 
     Example:
         >>> with without_bars():

@@ -1,18 +1,17 @@
-"""Where a run comes from: versions, commit, machine, hashes."""
+"""Where a run comes from: versions, commit, machine, hashes of model and data."""
 
 import hashlib
 import platform
 import subprocess
 import warnings
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from mgpp.lab.models.packages import REVIEWS
+from mgpp.pruning.sharded.peers import Peers
 from mgpp.runs import Run, RunError, RunWarning
 from mgpp.runs.files import sha256
 
@@ -20,7 +19,7 @@ PACKAGES = ("mgpp-toolkit", "torch", "transformers", "accelerate", "datasets", "
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, git commit and device, for run.json."""
+    """Return versions, git commit and device, for run.json."""
     return {"versions": _versions(), "git": git_commit(), "device": _device()}
 
 
@@ -35,15 +34,13 @@ def _versions() -> dict[str, str]:
 
 
 def git_commit() -> dict[str, Any] | None:
-    """The commit of the toolkit's own checkout and whether its code differs from it; None outside a checkout."""
+    """Return the commit of the toolkit's checkout, and whether its code differs from it; None outside a checkout."""
     here = Path(__file__).parents[2]
     try:
         _git(here, "ls-files", "--error-unmatch", __file__)  # fails in a repository that is not the toolkit's
-        commit = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--", ".")
+        return {"commit": _git(here, "rev-parse", "HEAD"), "changed": bool(_git(here, "status", "--porcelain", "."))}
     except (OSError, subprocess.CalledProcessError):
         return None
-    return {"commit": commit, "changed": bool(changed)}
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -53,9 +50,8 @@ def _git(folder: Path, *words: str) -> str:
 
 def _device() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    kind, several = "cuda" if gpu else "cpu", dist.is_available() and dist.is_initialized()
-    processes = dist.get_world_size() if several else 1
-    return {"name": gpu or _processor(), "type": kind, "threads": torch.get_num_threads(), "processes": processes}
+    name, kind = (gpu, "cuda") if gpu else (_processor(), "cpu")
+    return {"name": name, "type": kind, "threads": torch.get_num_threads(), "processes": Peers.everyone().count}
 
 
 def _processor() -> str:
@@ -66,7 +62,7 @@ def _processor() -> str:
 
 
 def native_bf16() -> bool:
-    """Whether the device computes in bfloat16 itself; where it does not, bfloat16 is slower than float32."""
+    """Return whether the device computes in bfloat16 natively; where it does not, bfloat16 is slower than float32."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     able = torch.cpu.get_capabilities()
@@ -74,10 +70,10 @@ def native_bf16() -> bool:
 
 
 def weights_hash(folder: Path) -> str | None:
-    """The SHA-256 of a model's weights: of the one file, or of the names and hashes of the parts; None without a file.
+    """Return the SHA-256 of a local model's weights; of those in parts, that of the parts' names and hashes.
 
     Example:
-        >>> weights_hash(Path("google-bert/bert-base-uncased"))
+        >>> weights_hash(Path("google-bert/bert-base-uncased"))  # None, as it is not a local folder
     """
     if (folder / "model.safetensors").is_file():
         return sha256(folder / "model.safetensors")
@@ -85,41 +81,31 @@ def weights_hash(folder: Path) -> str | None:
     return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else None
 
 
-def sources_of(
-    data_hash: str, model_hash: str | None, local_data: str | None, stopped: Run | None = None
-) -> Mapping[str, Any]:
-    """The hashes of model and data for run.json, which stay those that a run began with.
+def check_sources(found: dict[str, Any], local_data: str | None, stopped: Run | None = None) -> dict[str, Any]:
+    """Return the hashes of model and data for run.json, which stay those that the run began with.
 
     Args:
-        data_hash: of the data that were found.
-        model_hash: of the model that was found, None for one of the hub.
-        local_data: the recipe's folder of data, None for data of the hub or of a package.
+        found: the hashes of `model` and `data` now; None for a model of the hub.
+        local_data: the recipe's folder of data; None for data of the hub or of a package.
         stopped: the run that is to go on; a hash that it did not note is not compared.
 
     Raises:
-        RunError: if model or data are others than those that the run began with. Of data of the hub, whose hash may
-            change when they are fetched again, a `RunWarning` says so.
+        RunError: if model or data changed since the run began. Of data of the hub, whose hash may change when they
+            are downloaded again, a `RunWarning` says so.
 
     Example:
-        >>> sources_of("3b7e", None, local_data="my-data")
+        >>> check_sources({"model": None, "data": "3b7e"}, local_data="my-data")
         {'model': None, 'data': '3b7e'}
     """
-    found: dict[str, Any] = {"model": model_hash, "data": data_hash}
-    begun = stopped.info.get("sha256", {}) if stopped else {}
-    of_the_hub = local_data is None and REVIEWS.sha256 not in (data_hash, begun.get("data"))
-    for what, now in found.items():
-        before = begun.get(what)
-        if stopped is None or before is None or before == now:
-            continue
-        words = _changed(stopped.folder, what, now, before)
+    if stopped is None:
+        return found
+    begun = {what: before for what, before in stopped.info.get("sha256", {}).items() if before is not None}
+    of_the_hub = local_data is None and REVIEWS.sha256 not in (found["data"], begun.get("data"))
+    for what in [what for what in begun if begun[what] != found.get(what)]:
+        message = (
+            f"{stopped.folder}: the {what} changed since the run began, sha256 {found.get(what)}, not {begun[what]}"
+        )
         if what == "model" or not of_the_hub:
-            raise RunError(words)
-        warnings.warn(f"{words}. The run goes on: it may be that only their copy is new", RunWarning, stacklevel=3)
-    return found | {what: before for what, before in begun.items() if before is not None}
-
-
-def _changed(folder: Path, what: str, now: Any, before: Any) -> str:
-    return (
-        f"{folder}: the {what} changed since the run began: sha256 found {now or 'of no file'}, expected "
-        f"{before!r:.80}; bring the {what} of then back, or start anew: mgpp train RECIPE --out {folder} --replace"
-    )
+            raise RunError(f"{message}; restore it, or start anew: mgpp train RECIPE --out {stopped.folder} --replace")
+        warnings.warn(f"{message}. The run goes on: it may be that only their copy is new", RunWarning, stacklevel=3)
+    return found | begun

@@ -8,38 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoTokenizer,
-    PreTrainedModel,
-    set_seed,
-)
+from transformers import AutoTokenizer, PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
 from mgpp.lab.models.loading import loading
-from mgpp.lab.models.made_models import MADE_MODELS, locate, place_of
+from mgpp.lab.models.made_models import MADE_MODELS, locate
 from mgpp.lab.models.packages import MINILM
 from mgpp.lab.recipes.differences import differences
 from mgpp.lab.recipes.recipe import Recipe, RecipeError, did_you_mean, recipe_from
 from mgpp.lab.tasks import TASKS
 from mgpp.lab.tasks.base import Task, TaskSettings
-from mgpp.lab.training.checkpoints import (
-    CheckpointError,
-    check_processes,
-    latest,
-    recipe_of,
-    remove_leftovers,
-    step_of,
-)
-from mgpp.lab.training.faults import ending_politely, in_words
-from mgpp.lab.training.loop import fit, training_arguments
-from mgpp.lab.training.processes import Silence, asks_for_shards, barrier, is_main, main_first, meet
+from mgpp.lab.training import checkpoints
+from mgpp.lab.training.arguments import training_arguments, uses_fsdp
+from mgpp.lab.training.faults import explain_errors, handle_signals
+from mgpp.lab.training.processes import NullWriter, barrier, init_distributed, is_main, main_first
 from mgpp.lab.training.progress import ProgressBar, without_bars
-from mgpp.lab.training.provenance import native_bf16, provenance, sources_of, weights_hash
-from mgpp.lab.training.sharding import save_final
+from mgpp.lab.training.provenance import check_sources, native_bf16, provenance, weights_hash
+from mgpp.lab.training.sharding import gathered_state
+from mgpp.lab.training.states import CheckpointError, random_state_kept
+from mgpp.lab.training.trainer import PruningTrainer
 from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.callback import PruningCallback
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights, target_table
 from mgpp.runs import Run, RunError, RunWriter, check_folder, check_frames, load_run, refuse_if_written
+from mgpp.runs.files import whole_folder
 
 
 def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, progress: bool = True) -> Run:
@@ -58,25 +51,26 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
         PackagedFileError: if the packaged model or data are missing or damaged.
         RunError: if the folder holds another run, or can't be written, at the start or later.
         ValueError: if `compile_prior` is set and nothing compiles here.
-        DivergedError: if a loss, a gradient or a weight is no finite number.
-        OutOfMemoryError: if the memory does not suffice.
+        DivergedError: if a loss, a gradient or a weight is NaN or infinite.
+        OutOfMemoryError: if memory runs out.
         SparsityError: if the final model is not exactly as sparse as promised.
 
     Example:
         >>> run = train(load_recipe("reviews-quick"), "my-run")  # doctest: +SKIP
     """
-    return _train(recipe, Path(run_dir), progress, replace=replace_run)
+    return _train(recipe, Path(run_dir), progress, replace_run=replace_run)
 
 
 def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
-    """Go on with a run that was stopped, from its last sound checkpoint, or from the start if it has none.
+    """Resume a run that was stopped from its last checkpoint that is not damaged, or from the start if it has none.
 
     Checkpoints are saved where the recipe says `save_every`. The run ends with the weights and the log of one that was
     never stopped, bit for bit on the same machine. What it had logged after the checkpoint stays.
 
     Raises:
         RunError: if the folder holds no run, or one that is finished or that another process is writing, or if model or
-            data have changed since it began, see `mgpp.lab.training.provenance.sources_of`.
+            data have changed since it began, see `mgpp.lab.training.provenance.check_sources`.
+        CheckpointError: if the checkpoint is of other settings or of another number of processes.
 
     Example:
         >>> run = resume("my-run")  # doctest: +SKIP
@@ -86,120 +80,56 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     run = load_run(run_dir)
     if run.info["status"] == "finished":
         raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
-    check_frames(run.folder)  # what is damaged now would be noticed at the end only
     if not run.recipe:
         raise RunError(f"{run.folder / 'run.json'} holds no recipe; there is nothing to go on with")
+    check_frames(run.folder)  # a damaged file would only be noticed at the end
     return _train(recipe_from(run.recipe), run.folder, progress, stopped=run)
 
 
-def _train(recipe: Recipe, folder: Path, progress: bool, *, replace: bool = False, stopped: Run | None = None) -> Run:
-    """Train into `folder`: from the start, or go on with the run that stopped there, from its last checkpoint."""
+def _train(
+    recipe: Recipe, folder: Path, progress: bool, *, replace_run: bool = False, stopped: Run | None = None
+) -> Run:
+    """Train into `folder`: from the start, or from the last checkpoint of the run that stopped there."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    with ending_politely(folder) as ending, in_words(folder, recipe.batch_size, recipe.max_length):
+    with handle_signals(folder) as sigterm, explain_errors(folder, recipe):
         recipe = resolve(recipe)
-        meet(recipe.trainer)
+        init_distributed(recipe.trainer)
         with main_first():
-            if is_main():  # who asks holds the folder's lock for a moment, so that two would refuse each other
-                ask_for(folder, replace=replace, resumes=stopped is not None)
-            if stopped:
-                check_made_model(recipe.model, folder)
+            if is_main():  # the question takes the folder's lock for a moment: two processes would refuse each other
+                refuse_if_written(folder) if stopped else check_folder(folder, replace=replace_run)
             source, model_hash = locate_model(recipe.model, progress and is_main())
             with nullcontext() if progress else without_bars():
                 task = load_task(recipe, source)
-        hashes = sources_of(task.data_sha256, model_hash, recipe.data, stopped)
-        steps = count_steps(recipe, len(task.splits["train"]))
-        schedule = recipe.schedule(steps)  # refuses a schedule that does not fit before the model is loaded
-        saved = folder / "checkpoints"
-        arguments = training_arguments(recipe, saved, steps)
-        set_seed(recipe.seed)
-        with loading(recipe.model):
-            model: Any = task.load_model(source)
-        if not asks_for_shards(arguments):  # a whole model may not fit where its shards go
-            model.to(arguments.device)  # before the Pruner makes room beside the weights
-        pruner = make_pruner(recipe, model, schedule, len(task.splits["train"]))
+        hashes = check_sources({"model": model_hash, "data": task.data_sha256}, recipe.data, stopped)
+        n_train = len(task.splits["train"])
+        steps = count_steps(recipe, n_train)
+        schedule = recipe.schedule(steps)  # refuses one that does not fit before the model is loaded
+        arguments = training_arguments(recipe, folder / "checkpoints", steps)
+        checkpoint = find_checkpoint(recipe, arguments) if stopped else None
+        begin = checkpoints.step_of(checkpoint) if checkpoint else 0
+        model = load_model(recipe, task, source, arguments)
+        pruner = make_pruner(recipe, model, schedule, n_train)
         info = describe(recipe, task, pruner, hashes)
-        checkpoint = latest(saved) if stopped else None
-        if checkpoint is not None:
-            check_recipe(checkpoint, recipe)
-            check_processes(checkpoint, arguments.world_size, asks_for_shards(arguments))
-        begin = step_of(checkpoint) if checkpoint else 0
+        resume_at = begin if stopped else None
         with (
-            writer_for(folder, info, replace=replace, resume_at=begin if stopped else None) as writer,
+            RunWriter(folder, info, replace=replace_run, resume_at=resume_at) if is_main() else NullWriter() as writer,
             ProgressBar(steps, recipe.run_name, progress and is_main(), begin, task.metric) as bar,
-            in_words(folder, recipe.batch_size, recipe.max_length),  # so that the writer hears of it in words
+            explain_errors(folder, recipe),  # here, too, so that run.json says the same
         ):
             if is_main():
-                remove_leftovers(saved, begin, arguments.save_total_limit)
-            fit(recipe, arguments, model, task, pruner, writer, bar, ending, checkpoint)
+                checkpoints.tidy(folder / "checkpoints", begin, arguments.save_total_limit)
+            make_trainer(recipe, arguments, model, task, pruner, writer, bar).fit(checkpoint, sigterm)
             if recipe.save_model:
-                save_final(model, task.tokenizer, saved / "final")
+                save_final(model, task, folder / "checkpoints" / "final")
             pruner.audit()
             writer.update(final=final_metrics(model, task, pruner))
         barrier()  # until the main process has closed the run
     return load_run(folder)
 
 
-def ask_for(folder: Path, *, replace: bool, resumes: bool) -> None:
-    """Nothing, if a training may write its folder."""
-    if resumes:
-        refuse_if_written(folder)
-    else:
-        check_folder(folder, replace=replace)
-
-
-def check_made_model(name: str, folder: Path) -> None:
-    """Nothing, if a run that goes on finds the model that was made for it.
-
-    Raises:
-        RunError: if it is not here; made anew on another machine it would differ in its last bits.
-    """
-    if name in MADE_MODELS and not (place := place_of(name)).is_dir():
-        raise RunError(
-            f"{folder} began from {place.absolute()}, which is not here; copy that folder from where the run began, or "
-            f"start anew: mgpp train RECIPE --out {folder} --replace"
-        )
-
-
-def check_recipe(checkpoint: Path, recipe: Recipe) -> None:
-    """Nothing, if a checkpoint was saved by the training that the recipe describes.
-
-    Raises:
-        CheckpointError: with the settings that differ.
-    """
-    found = recipe_of(checkpoint)
-    told = [words for words in differences(recipe, found) if not words.startswith("trainer.save_total_limit")]
-    if found and told:
-        raise CheckpointError(
-            f"{checkpoint} was saved by a training with other settings than run.json has: {'; '.join(told[:3])}; put "
-            "the recipe in run.json back to the first of each, or train anew"
-        )
-
-
-def writer_for(folder: Path, info: Mapping[str, Any], **how: Any) -> Any:
-    """The run's writer, in the main process; in others one that writes nothing."""
-    return RunWriter(folder, info, **how) if is_main() else Silence()
-
-
-def make_pruner(recipe: Recipe, model: PreTrainedModel, schedule: CubicSparsity, n_train: int) -> Pruner:
-    """The recipe's method on a model: penalty, importance, schedule, mask rule."""
-    method, rule = recipe.method_settings(), recipe.sparsity
-    return Pruner(
-        prunable_weights(model, **asdict(recipe.targets)),
-        sparsity=schedule,
-        penalty=method.penalty(schedule),
-        importance=method.importance(),
-        n_train=n_train,
-        interval=rule.interval,
-        allow_regrowth=rule.allow_regrowth,
-        scope=recipe.scope,
-        freeze=recipe.freezes,
-        compiled=recipe.compile_prior,
-    )
-
-
 def resolve(recipe: Recipe) -> Recipe:
-    """Replace what depends on the machine by what it is here: precision and threads.
+    """Set the recipe's precision and threads to what this machine has.
 
     Raises:
         RecipeError: if the precision needs another device.
@@ -215,7 +145,7 @@ def resolve(recipe: Recipe) -> Recipe:
 
 
 def locate_model(name: str, progress: bool = True) -> tuple[str, str | None]:
-    """Where the model is loaded from, and the hash of its weights where they are local."""
+    """Return where the model is loaded from, and the hash of its weights if they are local."""
     if name == "minilm":
         return str(MINILM.locate().parent), MINILM.sha256
     name = str(locate(name, progress=progress)) if name in MADE_MODELS else name
@@ -223,7 +153,7 @@ def locate_model(name: str, progress: bool = True) -> tuple[str, str | None]:
 
 
 def load_task(recipe: Recipe, source: str) -> Task:
-    """The recipe's task, tokenized for its model."""
+    """Return the recipe's task, tokenized for the model in `source`."""
     if recipe.task not in TASKS:
         raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
     with loading(recipe.model):
@@ -235,7 +165,7 @@ def load_task(recipe: Recipe, source: str) -> Task:
 
 
 def count_steps(recipe: Recipe, n_train: int) -> int:
-    """Optimizer updates of the whole training on one process."""
+    """Return the optimizer updates of the whole training on `n_train` examples."""
     if recipe.max_steps is not None:
         return recipe.max_steps
     batches = math.ceil(n_train / recipe.batch_size)
@@ -243,8 +173,103 @@ def count_steps(recipe: Recipe, n_train: int) -> int:
     return math.ceil(updates * recipe.epochs)
 
 
+def find_checkpoint(recipe: Recipe, arguments: TrainingArguments) -> Path | None:
+    """Return the last checkpoint that is not damaged, if there is one.
+
+    Raises:
+        CheckpointError: if it was saved with other settings, or by another number of processes.
+    """
+    checkpoint = checkpoints.latest(Path(str(arguments.output_dir)))
+    if checkpoint is None:
+        return None
+    saved_with = checkpoints.read_manifest(checkpoint).get("recipe")
+    other = differences(recipe, saved_with) if saved_with else []  # old checkpoints have no recipe
+    if other := [each for each in other if not each.startswith("trainer.save_total_limit")]:
+        raise CheckpointError(
+            f"{checkpoint} was saved with other settings than run.json has: {'; '.join(other[:3])}. Restore the first "
+            "of each in run.json, or train anew"
+        )
+    checkpoints.check_processes(checkpoint, arguments.world_size, uses_fsdp(arguments))
+    return checkpoint
+
+
+def load_model(recipe: Recipe, task: Task, source: str, arguments: TrainingArguments) -> Any:
+    """Load the task's model with the recipe's seed, onto the device of the training."""
+    set_seed(recipe.seed)
+    with loading(recipe.model):
+        model: Any = task.load_model(source)
+    # before the Pruner allocates memory beside the weights; a model that is to be sharded may not fit
+    return model if uses_fsdp(arguments) else model.to(arguments.device)
+
+
+def make_pruner(recipe: Recipe, model: PreTrainedModel, schedule: CubicSparsity, n_train: int) -> Pruner:
+    """Return a Pruner of the model with the recipe's method: penalty, importance, schedule, mask rule."""
+    method, rule = recipe.method_settings(), recipe.sparsity
+    return Pruner(
+        prunable_weights(model, **asdict(recipe.targets)),
+        sparsity=schedule,
+        penalty=method.penalty(schedule),
+        importance=method.importance(),
+        n_train=n_train,
+        interval=rule.interval,
+        allow_regrowth=rule.allow_regrowth,
+        scope=recipe.scope,
+        freeze=recipe.freezes,
+        compiled=recipe.compile_prior,
+    )
+
+
+def make_trainer(
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    model: PreTrainedModel,
+    task: Task,
+    pruner: Pruner,
+    writer: RunWriter,
+    bar: ProgressBar,
+) -> PruningTrainer:
+    """Return the Trainer with the pruner and its observer as callbacks."""
+
+    def _evaluate() -> dict[str, float]:
+        with random_state_kept():
+            return task.evaluate(model, "validation", bf16=recipe.precision == "bf16")
+
+    pruning = PruningCallback(
+        pruner,
+        writer,
+        saves=False,  # the PruningTrainer does
+        every=recipe.log.every,
+        histograms_every=recipe.log.histograms_every,
+        trajectories=recipe.log.trajectories,
+        evaluate=_evaluate,
+        evaluate_every=recipe.log.evaluate_every,
+        show=bar.show,
+    )
+    trainer = PruningTrainer(
+        pruner=pruner,
+        recipe=recipe.as_dict(),
+        rewinds=recipe.rewinds,
+        model=model,
+        args=arguments,
+        train_dataset=task.splits["train"],
+        data_collator=task.collate,
+        callbacks=[pruning, bar],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def save_final(model: Any, task: Task, target: Path) -> None:
+    """Save model and tokenizer as transformers does; all processes of a sharded model must call this."""
+    whole = gathered_state(model)
+    if is_main():
+        with whole_folder(target) as folder:
+            model.save_pretrained(folder, state_dict=whole)
+            task.tokenizer.save_pretrained(folder)
+
+
 def describe(recipe: Recipe, task: Task, pruner: Pruner, hashes: Mapping[str, str | None]) -> dict[str, Any]:
-    """What run.json says from the start."""
+    """Return what run.json says from the start."""
     table = target_table(pruner.weights)
     table["shape"] = table["shape"].map(list)
     return {
@@ -259,9 +284,9 @@ def describe(recipe: Recipe, task: Task, pruner: Pruner, hashes: Mapping[str, st
 
 
 def final_metrics(model: PreTrainedModel, task: Task, pruner: Pruner) -> dict[str, float]:
-    """Metrics on the test set in the model's own precision, the deciding one on the validation set, and the sparsity.
+    """Return the metrics on the test set in the model's own precision, the validation metric, and the sparsity.
 
-    Where the test set's labels are not public there is no such set, and the metrics are those of the validation set.
+    Without public labels of a test set, the metrics are those of the validation set.
     """
     validation = task.evaluate(model, "validation")
     metrics = dict(validation)
