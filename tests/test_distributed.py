@@ -34,7 +34,8 @@ FSDP2 = {"trainer": {"fsdp": True, "fsdp_config": {"fsdp_version": 2}}}
 
 def make_data(folder):
     """45 sentences of different lengths with a label, as of GLUE's SST-2; and lines of text."""
-    words = "a quick brown fox likes the lazy dog in Paris and a man plays it again".split()
+    text = "a quick brown fox likes the lazy dog in Paris and a man plays it again"
+    words = text.split()
     rows = [{"sentence": " ".join(words[: 2 + i % 13]), "label": (i * 7 + i // 5) % 2, "idx": i} for i in range(45)]
     for split, some in (("train", rows), ("validation", rows[:8])):
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, some)), encoding="utf-8")
