@@ -225,7 +225,7 @@ def make_trainer(
     model: PreTrainedModel,
     task: Task,
     pruner: Pruner,
-    writer: RunWriter,
+    writer: Any,
     bar: ProgressBar,
 ) -> PruningTrainer:
     """Return the Trainer with the pruner and its observer as callbacks."""
