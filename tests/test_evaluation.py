@@ -9,8 +9,7 @@ from small_models import small_bart, small_bert
 from together import together
 from transformers import AutoTokenizer
 
-from mgpp.lab.tasks import TASKS, evaluation, summarization
-from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks import TASKS, TaskSettings, evaluation, summarization
 from mgpp.lab.tasks.evaluation import exchange, in_turns
 from mgpp.pruning.sharded.peers import Peers
 

@@ -6,9 +6,7 @@ from small_models import small_bert
 from transformers import AutoTokenizer
 
 from mgpp.lab.models.packages import MINILM
-from mgpp.lab.tasks import TASKS, film_qa, reviews
-from mgpp.lab.tasks.base import TaskSettings
-from mgpp.lab.tasks.sources import DataError
+from mgpp.lab.tasks import TASKS, TaskSettings, film_qa, reviews
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +70,3 @@ def test_a_model_trains_and_is_evaluated(task, tmp_path):
     assert found["n"] == 143
     assert 0 <= found["exact_match"] <= found["f1"] < 0.5
     assert "f1_no_answer" not in found
-
-
-def test_other_data_are_refused(tmp_path):
-    with pytest.raises(DataError, match="the task film-qa reads the data of an installed package"):
-        film_qa.load(None, TaskSettings(data=tmp_path))

@@ -8,11 +8,7 @@ from small_models import small_bert, small_deberta
 from transformers import AutoTokenizer
 
 from mgpp.lab.recipes.recipe import RecipeError
-from mgpp.lab.tasks import TASKS, glue
-from mgpp.lab.tasks.base import TaskSettings
-from mgpp.lab.tasks.glue import GLUE
-from mgpp.lab.tasks.sizes import SIZES
-from mgpp.lab.tasks.sources import DataError
+from mgpp.lab.tasks import TASKS, DataError, TaskSettings
 
 TEXTS = ["A man plays.", "The quick fox, jumping over dogs, likes Paris.", "dull", 'She said "no", then left.']
 METRICS = {
@@ -27,6 +23,7 @@ METRICS = {
     "wnli": "accuracy",
 }
 SETTINGS = {"max_length": 24}
+GLUE = {name.removeprefix("glue-"): task for name, task in TASKS.items() if name.startswith("glue-")}
 
 
 @pytest.fixture(scope="module", params=["bert", "deberta"])
@@ -116,26 +113,27 @@ def test_labels_may_be_names(bert_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "label", "known"),
+    ("name", "label"),
     [
-        ("rte", 2, r"0 \(entailment\), 1 \(not_entailment\)"),
-        ("rte", -1, "known are 0"),
-        ("rte", "maybe", "known are 0"),
-        ("stsb", 5.5, "known are 0 to 5.0"),
-        ("stsb", float("inf"), "known are 0 to 5.0"),
+        ("rte", 2),
+        ("rte", -1),
+        ("rte", "maybe"),
+        ("stsb", 5.5),
+        ("stsb", -1),
+        ("stsb", float("inf")),
     ],
 )
-def test_a_label_out_of_range_is_named(name, label, known, bert_folder, tmp_path):
+def test_a_label_out_of_range_is_named(name, label, bert_folder, tmp_path):
     labels = table(name)["label"].astype(object)
     labels[3] = label
     data = write(tmp_path, name, "csv", train=table(name, labels=labels))
-    with pytest.raises(DataError, match=rf"row 3 of the split 'train' has label='{label}'; .*{known}"):
+    with pytest.raises(DataError, match=f"row 3 .*'train'.*label='{label}'"):
         load(name, bert_folder, data)
 
 
 def test_texts_longer_than_the_model_reads_are_refused(bert_folder, tmp_path):
-    with pytest.raises(RecipeError, match="max_length=129 exceeds the 128 tokens of the model"):
-        glue.load("rte", AutoTokenizer.from_pretrained(bert_folder), TaskSettings(max_length=129, data=tmp_path))
+    with pytest.raises(RecipeError, match="max_length=129"):
+        TASKS["glue-rte"](AutoTokenizer.from_pretrained(bert_folder), TaskSettings(max_length=129, data=tmp_path))
 
 
 def test_hidden_test_labels_make_no_test_split_and_known_ones_do(bert_folder, tmp_path):
@@ -143,7 +141,7 @@ def test_hidden_test_labels_make_no_test_split_and_known_ones_do(bert_folder, tm
     assert set(load("cola", bert_folder, write(tmp_path, "cola", test=hidden)).splits) == {"train", "validation"}
     assert len(load("cola", bert_folder, write(tmp_path, "cola", test=known)).splits["test"]) == 7
     known.loc[2, "label"] = -1
-    with pytest.raises(DataError, match="1 of 7 labels of the split 'test' are -1; give all or none"):
+    with pytest.raises(DataError, match="row 2 .*'test'.*label=-1"):
         load("cola", bert_folder, write(tmp_path, "cola", test=known))
 
 
@@ -201,8 +199,3 @@ def test_bf16_evaluation_restores_the_mode(bert_folder, tmp_path):
             task.evaluate(model, "validation")["loss"], rel=0.05
         )
         assert model.training
-
-
-def test_every_task_has_a_published_size():
-    assert {f"glue-{name}" for name in GLUE} <= set(SIZES)
-    assert glue.HUB == "nyu-mll/glue"

@@ -12,7 +12,6 @@ from transformers import AutoConfig
 from mgpp import prunable_weights
 from mgpp.lab.recipes.recipe import recipe_from
 from mgpp.lab.tasks import TASKS, film_qa, reviews, reviews_lm
-from mgpp.lab.tasks.glue import GLUE
 from mgpp.lab.training import train as train_module
 from mgpp.lab.training.train import resume, train
 from mgpp.methods import METHODS
@@ -29,9 +28,10 @@ def row(task, i):
     """A row of a task's data as the hub has it."""
     text = f"{TEXT} {i} times over."
     match task.partition("-"):
-        case "glue", _, name:
-            label = i % len(GLUE[name].labels) if GLUE[name].labels else float(i % 6)
-            return {column: f"{text} {column}" for column in GLUE[name].texts} | {"label": label}
+        case "glue", _, _:
+            kind = TASKS[task]
+            label = i % len(kind.labels) if kind.labels else float(i % 6)
+            return {column: f"{text} {column}" for column in kind.texts} | {"label": label}
         case "squad", _, version:
             no_answer = {"text": [], "answer_start": []}
             answer = {"text": ["Paris"], "answer_start": [text.index("Paris")]}

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from mgpp.lab.tasks import reviews
-from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks import TASKS, TaskSettings, reviews
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def test_accuracy_by_hand(tiny_bert):
 
     from mgpp.lab.models.packages import MINILM
 
-    task = reviews.load(AutoTokenizer.from_pretrained(MINILM.locate().parent), TaskSettings(max_length=16))
+    task = TASKS["reviews"](AutoTokenizer.from_pretrained(MINILM.locate().parent), TaskSettings(max_length=16))
     with torch.no_grad():
         tiny_bert.classifier.weight.zero_()
         tiny_bert.classifier.bias.copy_(torch.tensor([0.0, 1.0]))  # always says fresh
@@ -44,8 +43,3 @@ def test_accuracy_by_hand(tiny_bert):
     assert found["loss"] == pytest.approx(share * math.log1p(math.exp(-1)) + (1 - share) * math.log1p(math.e), rel=1e-5)
     assert tiny_bert.training
     assert max(len(row) for row in task.splits["train"]["input_ids"]) == 16
-
-
-def test_other_data_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="the task reviews reads the data of an installed package; drop --data"):
-        reviews.load(None, TaskSettings(data=tmp_path))

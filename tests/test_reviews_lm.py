@@ -7,10 +7,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mgpp.lab.models import made_models
 from mgpp.lab.models.made_models import MADE_MODELS, MadeGpt2, locate, train_tokenizer
 from mgpp.lab.recipes.recipe import RecipeError
-from mgpp.lab.tasks import TASKS, reviews_lm
-from mgpp.lab.tasks.base import TaskSettings
+from mgpp.lab.tasks import TASKS, TaskSettings, reviews_lm
 from mgpp.lab.tasks.reviews import split_of
-from mgpp.lab.tasks.sources import DataError
 from mgpp.pruning.targets import prunable_weights
 
 TINY = MadeGpt2(vocabulary=300, length=32, width=16, layers=1, heads=2, epochs=1, batch_size=8, learning_rate=1e-2)
@@ -56,11 +54,6 @@ def test_texts_end_with_the_end_of_text_token(few_films):
     first = texts["text"][texts["split"] == "test"].iloc[:2].tolist()
     tokens = [token for block in task.splits["test"]["input_ids"][:] for token in block]
     assert tokenizer.decode(tokens).startswith("<|endoftext|>".join([*first, ""]))
-
-
-def test_local_data_are_refused(tmp_path):
-    with pytest.raises(DataError, match="reviews-lm"):
-        TASKS["reviews-lm"](None, TaskSettings(data=tmp_path))
 
 
 def test_the_tokenizer_is_always_the_same_and_loses_nothing(table, tmp_path):

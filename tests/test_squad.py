@@ -15,12 +15,10 @@ from small_models import small_bert, small_deberta
 from transformers import AutoTokenizer
 
 from mgpp.lab.recipes.recipe import RecipeError
-from mgpp.lab.tasks import TASKS
-from mgpp.lab.tasks.base import TaskSettings
-from mgpp.lab.tasks.question_answering import LONGEST_ANSWER, best_span, build
-from mgpp.lab.tasks.sources import DataError
+from mgpp.lab.tasks import TASKS, DataError, TaskSettings
+from mgpp.lab.tasks.question_answering import LONGEST_ANSWER, OUTSIDE, Question, QuestionAnswering, best_span
 from mgpp.lab.tasks.squad_metrics import best_of, exact_match, f1, normalize
-from mgpp.lab.tasks.windows import OUTSIDE, Question, locate, windows
+from mgpp.lab.tasks.windows import locate, windows
 
 LONG = (
     " ".join(f"The fox number {i} jumps over the lazy dog." for i in range(20)) + " It was written in Paris, they say."
@@ -69,7 +67,12 @@ def write(folder, kind, unanswerable=False):
 
 
 def tiny_task(tokenizer, questions, unanswerable=False):
-    return build(tokenizer, {"validation": questions}, "0", max_length=64, stride=16, unanswerable=unanswerable)
+    class Tiny(QuestionAnswering):
+        def read(self):
+            return {"validation": questions}, "0"
+
+    Tiny.unanswerable = unanswerable
+    return Tiny(tokenizer, SETTINGS)
 
 
 class Says(torch.nn.Module):
@@ -116,7 +119,7 @@ def test_every_format_loads_trains_a_step_and_evaluates(name, kind, tokenizer, m
 
 def test_a_question_without_an_answer_needs_v2(tokenizer, tmp_path):
     write(tmp_path, "jsonl", unanswerable=True)
-    with pytest.raises(DataError, match="the question 'q3' has no answer; the task squad-v2 takes such"):
+    with pytest.raises(DataError, match="'q3'.*squad-v2"):
         TASKS["squad"](tokenizer, TaskSettings(64, 16, data=tmp_path))
 
 
@@ -127,7 +130,7 @@ def test_a_question_without_an_answer_needs_v2(tokenizer, tmp_path):
 def test_broken_answers_are_named(answers, tokenizer, tmp_path):
     write(tmp_path, "csv")
     pd.DataFrame(rows(False)[:1]).assign(answers=answers).to_csv(tmp_path / "train.csv", index=False)
-    with pytest.raises(DataError, match="row 0 of the split 'train': answers=.* must hold `text` and `answer_start`"):
+    with pytest.raises(DataError, match="row 0 .*'train': answers="):
         TASKS["squad"](tokenizer, TaskSettings(64, 16, data=tmp_path))
 
 
@@ -203,20 +206,20 @@ def test_the_nearest_place_is_taken():
 
 
 def test_an_answer_that_is_nowhere_is_an_error(tokenizer):
-    with pytest.raises(DataError, match="the question 'q7' has the answer 'Rome', which is not in its context"):
+    with pytest.raises(DataError, match="'q7'.*'Rome'"):
         windows(tokenizer, [Question("q7", "Where?", CONTEXTS[0], (("Rome", 3),))], 64, 16)
 
 
 def test_a_question_that_leaves_no_room_is_an_error(tokenizer):
-    with pytest.raises(RecipeError, match=r"max_length=16 leaves \d+ tokens .* 'q', and windows share text.stride=16"):
+    with pytest.raises(RecipeError, match="max_length=16.*'q'.*text.stride=16"):
         windows(tokenizer, [Question("q", "Who wrote it?", LONG, ())], 16, 16)
-    with pytest.raises(RecipeError, match="max_length=24 leaves 0 tokens"):
+    with pytest.raises(RecipeError, match="max_length=24 leaves 0"):
         windows(tokenizer, [Question("q", "Who wrote it? " * 20, LONG, ())], 24, 4)
 
 
 def test_windows_longer_than_the_model_reads_are_refused(tokenizer):
-    with pytest.raises(RecipeError, match="max_length=129 exceeds the 128 tokens of the model"):
-        build(tokenizer, {}, "0", max_length=129, stride=16)
+    with pytest.raises(RecipeError, match="max_length=129"):
+        TASKS["squad"](tokenizer, TaskSettings(max_length=129))
 
 
 def test_many_questions_keep_their_numbers(tokenizer, monkeypatch):

@@ -55,7 +55,7 @@ def test_the_checkpoint_is_as_sparse_and_as_accurate_as_logged(tiny_run, tiny_re
     zeros = sum(int((weight == 0).sum()) for weight in prunable_weights(model).values())
     assert zeros == tiny_run.final["zeros"] == round(0.9 * tiny_run.info["targets"]["count"])
     settings = TaskSettings(tiny_recipe.max_length)
-    task = reviews.load(AutoTokenizer.from_pretrained(tiny_run.checkpoint), settings)
+    task = reviews.Reviews(AutoTokenizer.from_pretrained(tiny_run.checkpoint), settings)
     assert task.evaluate(model, "test")["accuracy"] == tiny_run.final["accuracy"]
 
 

@@ -1,4 +1,4 @@
-"""What a training will need on many GPUs, computed on paper from shapes alone; nothing here is measured.
+"""Compute the memory and the traffic of a training on many GPUs from the models' shapes; nothing here is measured.
 
 python -m tools.scale docs/clusters.md     writes the tables between their markers
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -20,14 +21,12 @@ from transformers import (
     PretrainedConfig,
 )
 
-from mgpp.lab.cost import FLOAT, Shape, activation_bytes, shape_of, state_bytes, training_flops
+from mgpp.lab.dry_run import FLOAT, state_bytes
 from mgpp.pruning.targets import prunable_weights
 from mgpp.pruning.threshold import LARGEST_SAMPLE, MOST_CANDIDATES, SMALLEST_SAMPLE
 
 HALF = 2  # bytes of a number in bfloat16
 GPUS = (1, 4, 8, 16)
-BATCH, LENGTH = 8, 512  # sequences on each GPU at once, and tokens of each
-PEAK, UTILISATION = 312e12, 0.4  # operations a second of an A100 in bfloat16 on paper, and the share that is assumed
 MARKER = "scale"
 
 # a name for people: the configuration's class with its published sizes, and the head
@@ -41,14 +40,23 @@ MODELS: dict[str, tuple[Callable[[], PretrainedConfig], Any]] = {
 
 @dataclass(frozen=True)
 class Size:
-    """A model as far as memory and time depend on it: its shape, and how many of its weights are prunable."""
+    """The numbers of a model that memory and traffic depend on.
 
-    shape: Shape
+    Attributes:
+        parameters: all of them.
+        inner: parameters outside embeddings and language modelling head.
+        layers: number of blocks.
+        targets: prunable weights.
+    """
+
+    parameters: int
+    inner: int
+    layers: int
     targets: int
 
     @classmethod
     def of(cls, name: str) -> "Size":
-        """The size of one of `MODELS`, without its weights.
+        """Return the size of one of `MODELS`, which is built without weights.
 
         Example:
             >>> Size.of("BERT-base").targets
@@ -57,11 +65,19 @@ class Size:
         config, head = MODELS[name]
         with torch.device("meta"):
             model = head.from_config(config())
-        return cls(shape_of(model), sum(weight.numel() for weight in prunable_weights(model).values()))
+        tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+        tables += [model.get_output_embeddings()] if model.get_output_embeddings() else []
+        skipped = {id(weight) for table in tables for weight in table.parameters()}
+        return cls(
+            parameters=model.num_parameters(),
+            inner=sum(weight.numel() for weight in model.parameters() if id(weight) not in skipped),
+            layers=model.config.num_hidden_layers,
+            targets=sum(weight.numel() for weight in prunable_weights(model).values()),
+        )
 
 
 def memory(size: Size, gpus: int, *, sharded: bool) -> dict[str, float]:
-    """Bytes on each GPU by what they are for.
+    """Return the bytes on each GPU by what they are for.
 
         weights 4P/S, gradients 4P/S, Adam 8P/S, mask T/8S, threshold 4 (sample + candidates);
         one GPU, and DDP: bfloat16 copies 2P;   DDP: buckets 4P;   FSDP2: gathered 2·2P/layers
@@ -78,17 +94,17 @@ def memory(size: Size, gpus: int, *, sharded: bool) -> dict[str, float]:
         (8.0, True)
     """
     shares = gpus if sharded else 1
-    state = {what: count / shares for what, count in state_bytes(size.shape, size.targets, 0).items() if count}
+    state = {what: count / shares for what, count in state_bytes(size.parameters, size.targets, 0).items() if count}
     state["threshold"] = FLOAT * (sample_of(size) + MOST_CANDIDATES)
-    half = HALF * size.shape.encoder
+    half = HALF * size.inner
     if sharded and gpus > 1:
-        return state | {"gathered": 2 * half / size.shape.layers}
-    buckets = {"buckets": FLOAT * size.shape.parameters} if gpus > 1 else {}
+        return state | {"gathered": 2 * half / size.layers}
+    buckets = {"buckets": FLOAT * size.parameters} if gpus > 1 else {}
     return state | {"bfloat16 copies": half} | buckets
 
 
 def sample_of(size: Size) -> int:
-    """Magnitudes that are looked at before the pass over all weights: one in 256, within bounds.
+    """Return how many magnitudes are looked at before the pass over all weights: one in 256, within bounds.
 
     Example:
         >>> sample_of(Size.of("BERT-base"))
@@ -98,7 +114,7 @@ def sample_of(size: Size) -> int:
 
 
 def traffic(size: Size, gpus: int, *, sharded: bool) -> dict[str, float]:
-    """Bytes that each GPU sends, for the gradients of a step and for the threshold of a prune event.
+    """Return the bytes that each GPU sends, for the gradients of a step and for the threshold of a prune event.
 
         DDP:    8P (N-1)/N a step, a ring that adds and then hands out float32;    nothing an event
         FSDP2:  6P (N-1)/N a step, in bfloat16 the weights twice and the gradients once;
@@ -113,42 +129,27 @@ def traffic(size: Size, gpus: int, *, sharded: bool) -> dict[str, float]:
     """
     others = (gpus - 1) / gpus
     if not sharded:
-        return {"step": 2 * FLOAT * size.shape.parameters * others, "event": 0.0}
+        return {"step": 2 * FLOAT * size.parameters * others, "event": 0.0}
     return {
-        "step": 3 * HALF * size.shape.parameters * others,
+        "step": 3 * HALF * size.parameters * others,
         "event": FLOAT * (sample_of(size) + MOST_CANDIDATES) * others,
     }
 
 
-def hours(size: Size, tokens: float, gpus: int) -> float:
-    """Time to train on so many tokens, from operations: see `mgpp.lab.cost.training_flops`; no waiting counted.
-
-        operations / (gpus · PEAK · UTILISATION)
-
-    Example:
-        >>> bert = Size.of("BERT-base")
-        >>> hours(bert, 1e9, 1) / hours(bert, 1e9, 8)
-        8.0
-    """
-    return training_flops(size.shape, LENGTH) * tokens / LENGTH / (gpus * PEAK * UTILISATION) / 3600
-
-
 def markdown() -> str:
-    """The tables of docs/clusters.md."""
+    """Return the tables of docs/clusters.md."""
     sizes = {name: Size.of(name) for name in MODELS}
-    parts = [_states(sizes), _memory(sizes), _traffic(sizes), _hours(sizes)]
+    parts = [_states(sizes), _memory(sizes), _traffic(sizes)]
     return "\n\n".join(f"**{title}**\n\n{_table(rows)}" for title, rows in parts)
 
 
 def _states(sizes: Mapping[str, Size]) -> tuple[str, list[dict[str, str]]]:
     rows = []
     for name, size in sizes.items():
-        parts = memory(size, 1, sharded=False)
-        activations = activation_bytes(size.shape, BATCH, LENGTH, half=True)
-        counts = {"parameters": _count(size.shape.parameters), "prunable": _count(size.targets)}
-        bytes_ = {what: _bytes(count) for what, count in (parts | {"activations": activations}).items()}
+        counts = {"parameters": _count(size.parameters), "prunable": _count(size.targets)}
+        bytes_ = {what: _bytes(count) for what, count in memory(size, 1, sharded=False).items()}
         rows.append({"model": name, **counts, **bytes_})
-    return f"One GPU, by what it is for (activations: {BATCH} sequences of {LENGTH} tokens; computed)", rows
+    return "One GPU, by what it is for (without activations; computed)", rows
 
 
 def _memory(sizes: Mapping[str, Size]) -> tuple[str, list[dict[str, str]]]:
@@ -175,15 +176,6 @@ def _traffic(sizes: Mapping[str, Size]) -> tuple[str, list[dict[str, str]]]:
     return "What each GPU sends (computed)", rows
 
 
-def _hours(sizes: Mapping[str, Size]) -> tuple[str, list[dict[str, str]]]:
-    rows = [
-        {"model": name} | {f"{gpus} GPU{'s' if gpus > 1 else ''}": f"{hours(size, 1e9, gpus):.3g}" for gpus in GPUS}
-        for name, size in sizes.items()
-    ]
-    rate = f"{PEAK / 1e12:g} trillion operations a second, of which {UTILISATION:.0%} are assumed to be used"
-    return f"Hours for a billion tokens ({rate}; waiting for the network not counted; computed)", rows
-
-
 def _table(rows: Iterable[Mapping[str, str]]) -> str:
     rows = list(rows)
     lines = [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
@@ -195,7 +187,7 @@ def _count(number: int) -> str:
 
 
 def _bytes(count: float) -> str:
-    """Bytes with a unit of a thousand.
+    """Format bytes with a unit of a thousand.
 
     Example:
         >>> _bytes(0), _bytes(16_780_000), _bytes(3.2e9)
@@ -208,16 +200,10 @@ def _bytes(count: float) -> str:
 
 
 def write(page: Path) -> None:
-    """Put the tables between the markers of a page.
-
-    Raises:
-        ValueError: if the page lacks the markers.
-    """
+    """Put the tables between the markers of a page."""
     begin, end = f"<!-- {MARKER} -->", f"<!-- /{MARKER} -->"
-    text = page.read_text(encoding="utf-8")
-    if begin not in text or end not in text:
-        raise ValueError(f"{page} lacks the markers {begin} and {end}")
-    before, after = text.split(begin)[0], text.split(end)[1]
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
     page.write_text(f"{before}{begin}\n{markdown()}\n{end}{after}", encoding="utf-8")
 
 

@@ -1,31 +1,169 @@
-"""What a training would do and cost, without training: recipe, targets, steps, memory, time. No hub is asked."""
+"""Plan a training without running it: recipe, targets, steps, phases, memory. Nothing is fetched from a hub."""
 
+import math
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
+import transformers
 import yaml
 
-from mgpp.lab.cost import activation_bytes, matmul_rate, search_flops, state_bytes, training_flops
-from mgpp.lab.examples import Examples
-from mgpp.lab.plan import Plan, plan_of
-from mgpp.lab.recipes.recipe import Recipe
-from mgpp.methods import METHODS
+from mgpp.lab.models.known_models import empty_model, local_folder
+from mgpp.lab.models.made_models import MADE_MODELS, train_tokenizer
+from mgpp.lab.recipes.recipe import Recipe, RecipeError
+from mgpp.lab.tasks import TaskSettings, find_task, reviews_lm
+from mgpp.lab.tasks.sources import check_folder
+from mgpp.lab.training.progress import without_bars
+from mgpp.lab.training.train import count_steps, resolve
+from mgpp.methods import METHODS, Method
 from mgpp.methods.transfer import Transfer
+from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.targets import prunable_weights, target_table
 
-MEASURED_ROWS = 2048  # more tokens at once are no faster
-SHARE = 0.5  # of the rate of bare matrix products that training reaches: what trainings of `reviews` did
-GPU_RATE, GPU_STEP = 5e13, 0.05  # operations a second and seconds a step of a data centre's GPU: a guess, not measured
+FLOAT = 4  # bytes
 FEW_EVENTS = 5  # the cubic schedule is no curve with fewer
 WIDTH = 110
 
 
-def dry_run(recipe: Recipe) -> str:
-    r"""Say what `train(recipe, ...)` would do and what it would cost here.
+@dataclass(frozen=True)
+class Plan:
+    """A training that is not run.
 
-    Sizes of data sets that are not on this machine are the published ones, models are built without weights, and
-    nothing is fetched. Memory and time are estimates; the text states their rules.
+    Attributes:
+        recipe: with precision and threads as this machine has them.
+        parameters: of the model.
+        targets: one row a target, see `target_table`.
+        examples: to train on; of question answering the windows, of running text the blocks.
+        origin: where that number comes from.
+        steps: optimizer updates.
+        schedule: of the sparsity.
+    """
+
+    recipe: Recipe
+    parameters: int
+    targets: pd.DataFrame
+    examples: int
+    origin: str
+    steps: int
+    schedule: CubicSparsity
+
+    @property
+    def total(self) -> int:
+        """Prunable weights."""
+        return int(self.targets["count"].sum())
+
+    @property
+    def method(self) -> Method:
+        """With its hyperparameters."""
+        return self.recipe.method_settings()
+
+    @property
+    def accumulation(self) -> int:
+        """Batches to an optimizer update."""
+        return int(self.recipe.trainer.get("gradient_accumulation_steps", 1))
+
+
+def plan_of(recipe: Recipe) -> Plan:
+    """Return everything that can be known of a training before it starts.
+
+    Raises:
+        RecipeError: if the recipe's steps don't fit the data, or model, task or Trainer settings are unknown.
+        ValueError: if the targets match nothing.
+
+    Example:
+        >>> from mgpp import load_recipe
+        >>> plan_of(load_recipe("glue-rte-bert")).total
+        84934656
+    """
+    threads = torch.get_num_threads()
+    try:
+        recipe = resolve(recipe)
+    finally:
+        torch.set_num_threads(threads)
+    task = find_task(recipe.task)
+    model = empty_model(recipe.model, getattr(transformers, task.head), **task.head_settings())
+    examples, origin = count_examples(recipe)
+    steps = count_steps(recipe, examples)
+    table = target_table(prunable_weights(model, **asdict(recipe.targets)))
+    return Plan(recipe, model.num_parameters(), table, examples, origin, steps, recipe.schedule(steps))
+
+
+def count_examples(recipe: Recipe) -> tuple[int, str]:
+    """Return the number of training examples and where it comes from.
+
+    Texts are counted, by tokenizing them as training does, where they come in a package or stand in the recipe's `data`
+    folder, if the model's tokenizer is on this machine. Otherwise the number is the published one.
+
+    Raises:
+        RecipeError: if there is no such task, or no number is known.
+        DataError: if the `data` folder is not what the task needs.
+
+    Example:
+        >>> from mgpp import load_recipe
+        >>> count_examples(load_recipe("glue-rte-bert"))
+        (2490, 'as published')
+    """
+    task, folder = find_task(recipe.task), None if recipe.data is None else Path(recipe.data)
+    if folder is not None:
+        check_folder(folder)
+    tokenizer = local_tokenizer(recipe.model) if task.embedded or folder is not None else None
+    if tokenizer is not None:
+        with without_bars():
+            settings = TaskSettings(recipe.max_length, data=folder, **asdict(recipe.text))
+            return len(task(tokenizer, settings).splits["train"]), "counted"
+    expected = task.expected_examples(recipe.max_length)
+    missing = f"the tokenizer of model={recipe.model!r} is not on this machine"
+    if expected is None:
+        raise RecipeError(f"task={recipe.task!r}: the examples can't be counted, because {missing}; use model=minilm")
+    instead = "" if folder is None else f"; data={recipe.data!r} were not counted, because {missing}"
+    return expected, ("as published" if task.sizes else "assumed; count your own texts with data=FOLDER") + instead
+
+
+def local_tokenizer(model: str) -> Any | None:
+    """Return the model's tokenizer, None if it is not on this machine; that of a model yet to be made is trained."""
+    folder = local_folder(model)
+    if folder is None and model in MADE_MODELS:
+        made, table = MADE_MODELS[model], reviews_lm.read()
+        return train_tokenizer(table["text"][table["split"] == "train"], made.vocabulary, made.length)
+    if folder is None:
+        return None
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError):  # a folder without its tokenizer
+        return None
+
+
+def state_bytes(parameters: int, targets: int, floats_per_weight: int) -> dict[str, int]:
+    """Return the memory that lasts through the training, in bytes, by what it is for.
+
+    Weights, gradients and Adam's two moments are float32; the mask takes a bit a target.
+
+    Args:
+        parameters: of the model.
+        targets: prunable weights.
+        floats_per_weight: what the method keeps in float32 for each of them, such as a score.
+
+    Example:
+        >>> state_bytes(100, targets=64, floats_per_weight=1)
+        {'weights': 400, 'gradients': 400, 'Adam': 800, 'mask': 8, 'method': 256}
+    """
+    return {
+        "weights": FLOAT * parameters,
+        "gradients": FLOAT * parameters,
+        "Adam": 2 * FLOAT * parameters,
+        "mask": math.ceil(targets / 8),
+        "method": FLOAT * floats_per_weight * targets,
+    }
+
+
+def dry_run(recipe: Recipe) -> str:
+    r"""Describe what `train(recipe, ...)` would do here.
+
+    Sizes of data sets that are not on this machine are the published ones, and models are built without weights.
 
     Args:
         recipe: from `load_recipe`.
@@ -40,13 +178,9 @@ def dry_run(recipe: Recipe) -> str:
         >>> print(text.split("\n\n")[1].splitlines()[0])
         targets: 84,934,656 of 109,484,547 parameters in 72 matrices
     """
-    threads = torch.get_num_threads()
-    try:
-        plan = plan_of(recipe)
-        parts = (_recipe, _targets, _steps, _learning_rate, _memory, _time)
-        return "\n\n".join("\n".join(part(plan)) for part in parts)
-    finally:
-        torch.set_num_threads(threads)
+    plan = plan_of(recipe)
+    parts = (_recipe, _targets, _steps, _learning_rate, _memory)
+    return "\n\n".join("\n".join(part(plan)) for part in parts)
 
 
 def _recipe(plan: Plan) -> Iterator[str]:
@@ -58,7 +192,7 @@ def _recipe(plan: Plan) -> Iterator[str]:
 
 
 def _targets(plan: Plan) -> Iterator[str]:
-    yield f"targets: {plan.total:,} of {plan.shape.parameters:,} parameters in {len(plan.targets)} matrices"
+    yield f"targets: {plan.total:,} of {plan.parameters:,} parameters in {len(plan.targets)} matrices"
     table = plan.targets.assign(pattern=plan.targets["name"].str.replace(r"\.\d+\.", ".*.", regex=True))
     groups = table.groupby("pattern", sort=False).agg(
         kind=("kind", "first"), n=("name", "size"), count=("count", "sum")
@@ -69,53 +203,42 @@ def _targets(plan: Plan) -> Iterator[str]:
 
 
 def _steps(plan: Plan) -> Iterator[str]:
-    recipe, examples = plan.recipe, plan.examples
-    yield from _wrapped(
-        f"examples: {examples.train:,} to train on, {examples.validation:,} to validate on ({examples.origin})"
-    )
+    recipe = plan.recipe
+    yield f"examples: {plan.examples:,} to train on ({plan.origin})"
     length = f"{recipe.epochs:g} epochs" if recipe.max_steps is None else "as max_steps says"
     accumulated = f" times {plan.accumulation} accumulated" if plan.accumulation > 1 else ""
     yield f"steps: {plan.steps:,}, {length}, batches of {recipe.batch_size}{accumulated}"
-    yield from _phases(plan)
+    if recipe.method == "transfer":
+        yield from _kept_mask(plan)
+    elif plan.method.prunes:
+        yield from _phases(plan)
+    else:
+        yield "  nothing is pruned"
+
+
+def _kept_mask(plan: Plan) -> Iterator[str]:
+    yield "  the zeros of the pruned model stay zero at every step"
+    if isinstance(plan.method, Transfer) and plan.method.mask is None and not Path(plan.recipe.model).is_dir():
+        yield "  the model must have been pruned: --set model=RUN/checkpoints/final or --set transfer.mask=(the same)"
 
 
 def _phases(plan: Plan) -> Iterator[str]:
-    if plan.keeps_mask or not plan.method.prunes:
-        yield from _without_events(plan)
-        return
-    schedule, interval = plan.schedule, plan.recipe.sparsity.interval
+    schedule, interval, freezes = plan.schedule, plan.recipe.sparsity.interval, plan.recipe.freezes
     begin, end = schedule.begin_step, schedule.end_step
     events = sum(schedule.prunes_at(step, interval) for step in range(begin, end))
     sparsities = f"{schedule.initial_sparsity:g} to {schedule.final_sparsity:g}"
     zeros = f"{round(schedule.final_sparsity * plan.total):,} zeros"
-    rule = "then the mask is frozen" if plan.recipe.freezes else "then the mask is judged anew at every step"
+    rule = "then the mask is frozen" if freezes else "then the mask is judged anew at every step"
     if events < FEW_EVENTS:
-        yield from _wrapped(
-            f"few prune events: {events} before the last one, so the sparsity jumps; a smaller sparsity.interval than "
-            f"{interval} or a longer training prunes gradually",
-            "  ",
-        )
+        yield f"  few prune events: {events} before the last one; sparsity.interval={interval} is too long"
     rows = {
         "warmup": (0, begin, "nothing is pruned"),
         "pruning": (begin, end, f"{events:,} prune events, sparsity from {sparsities}"),
-        "frozen" if plan.recipe.freezes else "final": (end, plan.steps, f"a last prune event, {zeros}, {rule}"),
+        "frozen" if freezes else "final": (end, plan.steps, f"a last prune event, {zeros}, {rule}"),
     }
     for phase, (first, stop, what) in rows.items():
         if stop > first:
             yield f"  {phase:<8} steps {first:,} to {stop - 1:,} ({stop - first:,}): {what}"
-
-
-def _without_events(plan: Plan) -> Iterator[str]:
-    if not plan.keeps_mask:
-        yield "  nothing is pruned"
-        return
-    yield "  the zeros of the pruned model stay zero at every step"
-    if isinstance(plan.method, Transfer) and plan.method.mask is None and not Path(plan.recipe.model).is_dir():
-        yield from _wrapped(
-            f"as it stands, the training will refuse model={plan.recipe.model!r} unless it was pruned; give the folder "
-            "of one that was: --set model=RUN/checkpoints/final, or --set transfer.mask=RUN/checkpoints/final",
-            "  ",
-        )
 
 
 def _learning_rate(plan: Plan) -> Iterator[str]:
@@ -126,79 +249,6 @@ def _learning_rate(plan: Plan) -> Iterator[str]:
 
 
 def _memory(plan: Plan) -> Iterator[str]:
-    recipe = plan.recipe
-    parts = state_bytes(plan.shape, plan.total, plan.method.floats_per_weight)
-    parts["activations"] = activation_bytes(
-        plan.shape, recipe.batch_size, recipe.max_length, plan.examples.target, half=plan.half
-    )
-    yield f"memory, estimated: {_gigabytes(sum(parts.values()))}, beside Python and torch themselves"
-    yield "  " + ", ".join(f"{what} {_gigabytes(size)}" for what, size in parts.items() if size)
-    yield from _wrapped(
-        "rule: weights, gradients and two states of Adam in float32; a bit a target for the mask; "
-        f"{plan.method.floats_per_weight} float32 a target for the method; activations of {recipe.batch_size} texts of "
-        f"{recipe.max_length} tokens at {34 if plan.half else 68} bytes for each token, layer and unit of width, plus "
-        "attention weights and logits",
-        "  ",
-    )
-
-
-def _time(plan: Plan) -> Iterator[str]:
-    recipe, examples = plan.recipe, plan.examples
-    evaluated = _evaluations(plan) * examples.validation + examples.final
-    trained = plan.steps * recipe.batch_size * plan.accumulation
-    flops = training_flops(plan.shape, examples.source, examples.target) * (trained + evaluated / 3)
-    if examples.target:
-        flops += evaluated * search_flops(plan.shape, examples.source, recipe.text.target_length, recipe.text.beams)
-    rows = min(MEASURED_ROWS, round(recipe.batch_size * examples.source))
-    rate = SHARE * matmul_rate(rows, plan.shape.hidden, plan.dtype)
-    gpu = max(flops / GPU_RATE, plan.steps * GPU_STEP)
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{recipe.threads} threads of this processor"
-    yield f"time, estimated: {_duration(flops / rate)} here; {_duration(gpu)} on a GPU"
-    yield from _wrapped(
-        f"rule: {flops:.2g} operations, which are 6 a token and parameter without embeddings, attention, and forward "
-        f"passes for {evaluated:,} evaluated examples{_searched(plan)}; at {rate / 1e9:,.0f} billion a second, half "
-        f"the rate of matrix products in {recipe.precision} measured just now on {where}; the GPU is assumed to "
-        f"do {GPU_RATE / 1e12:g} trillion a second, and {1 / GPU_STEP:g} steps a second at most",
-        "  ",
-    )
-    yield from _wrapped(
-        f"assumed: {examples.source:,.4g} tokens an example{_written(examples)}, {examples.assumption}", "  "
-    )
-
-
-def _evaluations(plan: Plan) -> int:
-    """How often training evaluates on its way: as the Observer does, also when the mask is frozen and at the end."""
-    schedule, every = plan.schedule, plan.recipe.log.evaluate_every
-    return len({*range(schedule.begin_step % every, plan.steps, every), schedule.end_step, plan.steps - 1})
-
-
-def _searched(plan: Plan) -> str:
-    text = plan.recipe.text
-    if not plan.examples.target:
-        return ""
-    return f", whose summaries {text.beams} beams write, {text.target_length} tokens each"
-
-
-def _written(examples: Examples) -> str:
-    return f" and {examples.target:,.4g} of its summary" if examples.target else ""
-
-
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2f} GB"
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    Example:
-        >>> _duration(5400), _duration(200_000)
-        ('1.5 hours', '2.3 days')
-    """
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    parts = state_bytes(plan.parameters, plan.total, plan.method.floats_per_weight)
+    yield f"memory: {sum(parts.values()) / 1e9:.2f} GB, and the activations of a batch, which are not counted"
+    yield "  " + ", ".join(f"{what} {size / 1e9:.2f} GB" for what, size in parts.items() if size)

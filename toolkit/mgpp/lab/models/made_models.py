@@ -29,9 +29,7 @@ from transformers import (
 
 from mgpp.lab.models.packages import REVIEWS
 from mgpp.lab.recipes.recipe import RecipeError, did_you_mean
-from mgpp.lab.tasks import reviews_lm
-from mgpp.lab.tasks.base import TaskSettings
-from mgpp.lab.tasks.language_modeling import LanguageModeling
+from mgpp.lab.tasks import Task, TaskSettings, reviews_lm
 from mgpp.lab.training.progress import ProgressBar
 from mgpp.lab.training.provenance import provenance
 
@@ -166,7 +164,7 @@ def make(settings: MadeGpt2, folder: Path, *, progress: bool = True) -> None:
     begin = time.perf_counter()
     table = reviews_lm.read()
     tokenizer = train_tokenizer(table["text"][table["split"] == "train"], settings.vocabulary, settings.length)
-    task = reviews_lm.load(tokenizer, TaskSettings(max_length=settings.length))
+    task = reviews_lm.ReviewsLm(tokenizer, TaskSettings(max_length=settings.length))
     set_seed(settings.seed)
     model = GPT2LMHeadModel(settings.config(len(tokenizer)))
     _fit(settings, model, task, progress)
@@ -204,7 +202,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> GPT2T
     return GPT2Tokenizer(vocab=learned["vocab"], merges=merges, model_max_length=length)
 
 
-def _fit(settings: MadeGpt2, model: GPT2LMHeadModel, task: LanguageModeling, progress: bool) -> None:
+def _fit(settings: MadeGpt2, model: GPT2LMHeadModel, task: Task, progress: bool) -> None:
     steps = settings.epochs * math.ceil(len(task.splits["train"]) / settings.batch_size)
     with ProgressBar(steps, "making", progress) as bar, tempfile.TemporaryDirectory() as unused:
         trainer = Trainer(

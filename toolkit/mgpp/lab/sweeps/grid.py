@@ -10,11 +10,10 @@ from typing import Any
 
 import yaml
 
-from mgpp.lab.examples import known_examples
 from mgpp.lab.recipes.differences import settings_that_act
-from mgpp.lab.recipes.recipe import Recipe, RecipeError, did_you_mean, load_recipe, recipe_from
+from mgpp.lab.recipes.recipe import Recipe, RecipeError, load_recipe, recipe_from
 from mgpp.lab.sweeps.record import dotted
-from mgpp.lab.tasks import TASKS
+from mgpp.lab.tasks import find_task
 from mgpp.lab.training.train import count_steps
 
 LONGEST_NAME = 100
@@ -151,18 +150,15 @@ def _check_distinct(key: str, values: Sequence[Any]) -> None:
 
 def _cell(base: Recipe, settings: Mapping[str, Any], seed: int) -> Cell:
     recipe = recipe_from(base.as_dict(), seed=seed, **settings)
-    if recipe.task not in TASKS:
-        raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
+    find_task(recipe.task)
     varied = {key: _value(recipe, key) for key in settings}
     return Cell(_name(recipe, varied), recipe, {**varied, "seed": seed})
 
 
 def _check_phases(recipes: Sequence[Recipe]) -> None:
     """Refuse phases that don't fit, where the number of steps is known."""
-    unknown = {(recipe.task, recipe.data) for recipe in recipes if recipe.max_steps is None}
-    counts = {each: known_examples(*each) for each in unknown}
     for recipe in recipes:
-        count = counts.get((recipe.task, recipe.data))
+        count = find_task(recipe.task).known_examples() if recipe.data is None else None
         if recipe.max_steps is not None or count is not None:
             recipe.schedule(count_steps(recipe, count or 0))
 

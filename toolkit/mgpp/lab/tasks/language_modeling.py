@@ -8,25 +8,16 @@ import math
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from datasets import Dataset
-from torch.nn.functional import cross_entropy
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    DataCollatorForLanguageModeling,
-    PreTrainedModel,
-)
-
-from mgpp.lab.models.loading import safely
 from mgpp.lab.recipes.recipe import RecipeError
-from mgpp.lab.tasks.base import TaskSettings, check_length
-from mgpp.lab.tasks.evaluation import evaluating, in_turns
-from mgpp.lab.tasks.sources import read_splits
+from mgpp.lab.tasks.base import Task, register
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedModel
 
 EVALUATION_TOKENS = 4096  # a batch's logits are this many times the vocabulary
 TEXTS_JOINED = 1000
@@ -47,49 +38,82 @@ class MaskTokens:
     seed: int
 
     def __call__(self, rows: list[Any]) -> Any:
-        """A batch with some tokens masked, and labels there."""
+        """Return a batch with some tokens masked, and labels there."""
+        from transformers import DataCollatorForLanguageModeling
+
         tokens = array("q", [token for row in rows for token in row["input_ids"]]).tobytes()
         seed = (self.seed + zlib.crc32(tokens)) % (1 << 63)
         return DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=MASKED_SHARE, seed=seed)(rows)
 
 
-@dataclass(frozen=True)
-class LanguageModeling:
-    """Blocks of text ready to train and evaluate on.
+class LanguageModeling(Task):
+    """What is the next token of a running text? Rows of `splits` are blocks of equal length as `input_ids`.
 
     Attributes:
-        tokenizer: of the model.
-        splits: "train", "validation" and, where there is one, "test", with blocks of equal length as `input_ids`.
-        data_sha256: hash of the data.
         masked: predict masked tokens from both sides; otherwise each token from those before it.
+        tokens: of the training texts, where the user's own are not at hand: published words times a guess of ours of
+            the tokens a word.
     """
 
-    metric: ClassVar[str] = "perplexity"
-    higher_is_better: ClassVar[bool] = False
+    metrics = ("perplexity", "loss")
+    higher_is_better = False
+    head = "AutoModelForCausalLM"
+    pads = False
+    masked: ClassVar[bool] = False
+    tokens: ClassVar[int | None] = None
 
-    tokenizer: Any
-    splits: Mapping[str, Dataset] = field(repr=False)
-    data_sha256: str
-    masked: bool = False
+    @classmethod
+    def known_examples(cls) -> int | None:
+        """Return None: blocks must be cut to be counted."""
+        return None
+
+    @classmethod
+    def expected_examples(cls, max_length: int) -> int | None:
+        """Return the number of blocks that the assumed number of tokens gives."""
+        return None if cls.tokens is None else cls.tokens // max_length
+
+    @property
+    def end(self) -> str:
+        """What follows each text that does not end with it."""
+        return "\n"
+
+    def encode(self, tables: Mapping[str, "Dataset"]) -> dict[str, "Dataset"]:
+        """Cut the texts into blocks.
+
+        Raises:
+            RecipeError: if a split gives no whole block.
+        """
+        length = self.settings.max_length
+        splits = {
+            split: blocks(table, self.tokenizer, length, end=self.end, wrap=self.masked)
+            for split, table in tables.items()
+        }
+        for split, data in splits.items():
+            if not len(data):
+                raise RecipeError(f"max_length={length}: the split {split} gives no whole block; lower it, or add text")
+        return splits
 
     @property
     def collate(self) -> Callable[[list[Any]], Any]:
         """Stacks blocks; if masked, picks 15% of the tokens as labels, by torch's seed and the batch."""
+        import torch
+
         return MaskTokens(self.tokenizer, torch.initial_seed()) if self.masked else stack
 
-    def load_model(self, source: str) -> PreTrainedModel:
-        """The pretrained model with its language modelling head, in float32.
+    def load_model(self, source: str) -> "PreTrainedModel":
+        """Load the pretrained model with its language modelling head, in float32.
 
         Raises:
             RecipeError: if a token is to be predicted by a model that has seen it, or the model is encoder and decoder.
         """
+        from transformers import AutoConfig
+
         if AutoConfig.from_pretrained(source, trust_remote_code=False).is_encoder_decoder:
             raise RecipeError(
                 f"model={source!r} is an encoder and a decoder, and language modelling here needs one alone: BERT for "
                 "task='mlm', GPT-2 for task='clm'; task='xsum' and task='cnn-dailymail' are for both"
             )
-        kind = AutoModelForMaskedLM if self.masked else AutoModelForCausalLM
-        model = kind.from_pretrained(source, dtype=torch.float32, **safely(source))
+        model = super().load_model(source)
         if not self.masked and looks_ahead(model):
             raise RecipeError(
                 f"model={source!r} reads the tokens that a causal task has it predict, as BERT does; take task='mlm' "
@@ -97,11 +121,13 @@ class LanguageModeling:
             )
         return model
 
-    def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
-        """Perplexity and mean token loss on a split, their standard errors (see `perplexity`), and n, the blocks.
+    def evaluate(self, model: "PreTrainedModel", split: str, *, bf16: bool = False) -> dict[str, float]:
+        """Return perplexity and mean token loss of a split with standard errors (see `perplexity`), and n, the blocks.
 
-        Deterministic: blocks in their order, no dropout, masks from a seed of their own, the model's mode restored.
+        Blocks come in their order, masks from a seed of their own.
         """
+        from mgpp.lab.tasks.evaluation import evaluating, in_turns
+
         sums: list[float] = []
         counts: list[int] = []
 
@@ -115,12 +141,12 @@ class LanguageModeling:
                 counts += count
         return perplexity(sums, counts)
 
-    def predicts(self, split: str) -> bool:
-        """Whether there is any token to be predicted when a split is evaluated."""
-        return any(bool((batch["labels"] != -100).any()) for batch in self._batches(self.splits[split]))
+    def _token_losses(
+        self, model: "PreTrainedModel", batch: Mapping[str, Any]
+    ) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Return the loss of every token, 0 where none is predicted, and where one is: both (blocks, tokens)."""
+        from torch.nn.functional import cross_entropy
 
-    def _token_losses(self, model: PreTrainedModel, batch: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of every token, 0 where none is predicted, and where one is: both (blocks, tokens)."""
         inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
         labels = inputs.pop("labels")
         logits = model(**inputs).logits
@@ -129,16 +155,70 @@ class LanguageModeling:
         flat = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none")  # ignores -100
         return flat.double().view(labels.shape), labels != -100
 
-    def _batches(self, data: Dataset) -> Iterator[Any]:
+    def _batches(self, data: "Dataset") -> Iterator[Any]:
         collate = MaskTokens(self.tokenizer, EVALUATION_SEED) if self.masked else self.collate
         size = max(1, EVALUATION_TOKENS // len(data[0]["input_ids"]))
         for start in range(0, len(data), size):
             yield collate([data[i] for i in range(start, min(start + size, len(data)))])
 
 
-@torch.no_grad()
-def looks_ahead(model: PreTrainedModel) -> bool:
-    """Whether what a model says at a token changes with the tokens after it.
+@register("clm")
+class Clm(LanguageModeling):
+    """Causal language modelling on WikiText-103 (Merity et al. 2017), raw, or on texts of one's own.
+
+    A row is a line of an article and stays one: articles are not separated otherwise. Perplexity counts the model's own
+    tokens, published ones for WikiText-103 often words.
+    """
+
+    hub_name, hub_config = "Salesforce/wikitext", "wikitext-103-raw-v1"
+    tokens = 118_000_000  # 103 million words (Merity et al. 2017, table 1) at 1.15
+
+
+@register("mlm")
+class Mlm(LanguageModeling):
+    """Masked language modelling on English Wikipedia of November 2023, or on texts of one's own.
+
+    The paper prunes BERT upstream on BookCorpus and an older Wikipedia (Zhang, Sun & Liang 2024). BookCorpus is missing
+    here: the hub has it as a loading script, which the datasets library no longer runs. For both, give a folder of
+    local files. Wikipedia comes without splits: of its articles, in their order, the last 0.5% are for testing and the
+    0.5% before them for validation.
+    """
+
+    hub_name, hub_config = "wikimedia/wikipedia", "20231101.en"
+    head = "AutoModelForMaskedLM"
+    masked = True
+    tokens = 4_290_000_000  # 3,300 million words of both (Devlin et al. 2019, section 3.1) at 1.3
+
+    def check_settings(self) -> None:
+        """Raise RecipeError unless the tokenizer has a mask token."""
+        super().check_settings()
+        if self.tokenizer.mask_token is None:
+            raise RecipeError("task='mlm' needs a model with a mask token, such as BERT; use task='clm' for this one")
+
+    def read(self) -> tuple[dict[str, Any], str]:
+        """Read local files, or Wikipedia, cut into splits."""
+        if self.settings.data is not None:
+            return super().read()
+        from mgpp.lab.tasks.sources import read_splits
+
+        tables, sha256 = read_splits(self.hub_name, self.hub_config, texts=self.texts, required=["train"], optional=[])
+        return hold_out(tables["train"]), sha256
+
+    def encode(self, tables: Mapping[str, "Dataset"]) -> dict[str, "Dataset"]:
+        """Cut the texts into blocks, each with [CLS] before and [SEP] after.
+
+        Raises:
+            RecipeError: if a split gives no whole block, or none of its tokens is masked.
+        """
+        splits = super().encode(tables)
+        for split, data in splits.items():
+            if not any(bool((batch["labels"] != -100).any()) for batch in self._batches(data)):
+                raise RecipeError(f"no token of the split {split} is masked, of which 15% are by chance; add text")
+        return splits
+
+
+def looks_ahead(model: "PreTrainedModel") -> bool:
+    """Return whether what a model says at a token changes with the tokens after it.
 
     transformers loads BERT as a causal model, too, and leaves it reading from both sides unless its configuration says
     otherwise; its perplexity would mean nothing.
@@ -148,54 +228,21 @@ def looks_ahead(model: PreTrainedModel) -> bool:
         >>> looks_ahead(GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=4, n_layer=1, n_head=1)))
         False
     """
+    import torch
+
     training = model.training
     model.eval()
-    one, other = (model(input_ids=torch.tensor([[1, 2, 1, last]])).logits[:, :-1] for last in (1, 2))
+    with torch.no_grad():
+        one, other = (model(input_ids=torch.tensor([[1, 2, 1, last]])).logits[:, :-1] for last in (1, 2))
     model.train(training)
     return not torch.allclose(one, other, atol=1e-4)
 
 
-def load_clm(tokenizer: Any, settings: TaskSettings) -> LanguageModeling:
-    """The task `clm`, causal language modelling: WikiText-103 (Merity et al. 2017), raw, from `Salesforce/wikitext`.
-
-    A row is a line of an article and stays one: articles are not separated otherwise. Perplexity counts the model's own
-    tokens, published ones for WikiText-103 often words.
-
-    Raises:
-        DataError: if the data can't be read.
-        RecipeError: see `build`.
-    """
-    found = read_splits(
-        "Salesforce/wikitext", "wikitext-103-raw-v1", columns=["text"], texts=["text"], data=settings.data
-    )
-    return build(found.tables, tokenizer, settings.max_length, found.sha256)
-
-
-def load_mlm(tokenizer: Any, settings: TaskSettings) -> LanguageModeling:
-    """The task `mlm`, masked language modelling: English Wikipedia of November 2023, from `wikimedia/wikipedia`.
-
-    The paper prunes BERT upstream on BookCorpus and an older Wikipedia (Zhang, Sun & Liang 2024). BookCorpus is missing
-    here: the hub has it as a loading script, which the datasets library no longer runs. For both, give a folder of
-    local files. Wikipedia comes without splits: of its articles, in their order, the last 0.5% are for testing and the
-    0.5% before them for validation.
-
-    Raises:
-        DataError: if the data can't be read.
-        RecipeError: see `build`.
-    """
-    if settings.data is not None:
-        found = read_splits("local texts", columns=["text"], texts=["text"], data=settings.data)
-        return build(found.tables, tokenizer, settings.max_length, found.sha256, masked=True)
-    found = read_splits(
-        "wikimedia/wikipedia", "20231101.en", columns=["text"], texts=["text"], required=["train"], optional=[]
-    )
-    return build(hold_out(found.tables["train"]), tokenizer, settings.max_length, found.sha256, masked=True)
-
-
-def hold_out(texts: Dataset) -> dict[str, Dataset]:
+def hold_out(texts: "Dataset") -> dict[str, "Dataset"]:
     """Cut the end of a corpus off for validation and testing, half a percent each, at least one text.
 
     Example:
+        >>> from datasets import Dataset
         >>> parts = hold_out(Dataset.from_dict({"text": [str(i) for i in range(1000)]}))
         >>> {split: (len(part), part["text"][0]) for split, part in parts.items()}
         {'train': (990, '0'), 'validation': (5, '990'), 'test': (5, '995')}
@@ -205,19 +252,21 @@ def hold_out(texts: Dataset) -> dict[str, Dataset]:
     return {split: texts.select(range(*cut)) for split, cut in cuts.items()}
 
 
-def stack(blocks: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
-    """Blocks of equal length as a batch of input_ids and labels, which the model shifts by itself.
+def stack(blocks: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, "torch.Tensor"]:
+    """Stack blocks of equal length to a batch of input_ids and labels, which the model shifts by itself.
 
     Example:
         >>> stack([{"input_ids": [5, 6]}, {"input_ids": [7, 8]}])["labels"].tolist()
         [[5, 6], [7, 8]]
     """
+    import torch
+
     tokens = torch.tensor([block["input_ids"] for block in blocks])
     return {"input_ids": tokens, "labels": tokens.clone()}
 
 
 def perplexity(sums: Sequence[float], counts: Sequence[int]) -> dict[str, float]:
-    """Mean loss and perplexity of all tokens from the sum of losses and the count of tokens of each block.
+    """Return mean loss and perplexity of all tokens from the sum of losses and the count of tokens of each block.
 
     loss = Σ sums / Σ counts and perplexity = exp(loss), both natural. With n blocks as a sample and the residuals
     r = sums - loss · counts, the standard errors are loss_se = sqrt(n Σr² / (n - 1)) / Σ counts, which is the standard
@@ -241,7 +290,7 @@ def perplexity(sums: Sequence[float], counts: Sequence[int]) -> dict[str, float]
     return found
 
 
-def blocks(texts: Dataset, tokenizer: Any, length: int, *, end: str = "\n", wrap: bool = False) -> Dataset:
+def blocks(texts: "Dataset", tokenizer: Any, length: int, *, end: str = "\n", wrap: bool = False) -> "Dataset":
     """Cut the column `text` into blocks of `length` tokens: rows with `input_ids`.
 
     Args:
@@ -262,32 +311,3 @@ def blocks(texts: Dataset, tokenizer: Any, length: int, *, end: str = "\n", wrap
         return {"input_ids": [before + tokens[start : start + size] + after for start in starts]}
 
     return texts.map(_cut, batched=True, batch_size=TEXTS_JOINED, remove_columns=texts.column_names)
-
-
-def build(
-    texts: Mapping[str, Dataset],
-    tokenizer: Any,
-    length: int,
-    data_sha256: str,
-    *,
-    masked: bool = False,
-    end: str = "\n",
-) -> LanguageModeling:
-    """The task on splits with a column `text`.
-
-    Raises:
-        RecipeError: if the blocks are longer than what the model reads, the tokenizer has no mask token though the
-            task is masked, or a split gives no whole block or nothing to predict.
-    """
-    check_length("max_length", length, tokenizer)
-    if masked and tokenizer.mask_token is None:
-        raise RecipeError("task='mlm' needs a model with a mask token, such as BERT; use task='clm' for this one")
-    splits = {split: blocks(data, tokenizer, length, end=end, wrap=masked) for split, data in texts.items()}
-    for split, data in splits.items():
-        if not len(data):
-            raise RecipeError(f"max_length={length}: the split {split} gives no whole block; lower it, or add text")
-    task = LanguageModeling(tokenizer, splits, data_sha256, masked)
-    for split in splits if masked else ():
-        if not task.predicts(split):
-            raise RecipeError(f"no token of the split {split} is masked, of which 15% are by chance; give it more text")
-    return task

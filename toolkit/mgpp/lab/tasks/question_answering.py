@@ -2,64 +2,85 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import torch
-from datasets import Dataset
-from numpy.typing import NDArray
-from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding, PreTrainedModel
+from mgpp.lab.tasks.base import Task
 
-from mgpp.lab.models.loading import safely
-from mgpp.lab.recipes.recipe import RecipeError
-from mgpp.lab.tasks.base import check_length, check_padding
-from mgpp.lab.tasks.evaluation import batches_by_length, evaluating, in_turns
-from mgpp.lab.tasks.metrics import share_se
-from mgpp.lab.tasks.squad_metrics import best_of, exact_match, f1
-from mgpp.lab.tasks.windows import OUTSIDE, POSITIONS, Question, cls_place, windows
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
 
 LONGEST_ANSWER = 30  # tokens, as in the published evaluations of BERT
+OUTSIDE = -1  # in the columns begin and end: a token that is not of the text
+POSITIONS = ("start_positions", "end_positions")
 
 
 @dataclass(frozen=True)
-class QuestionAnswering:
-    """Windows ready to train on, and the questions that they come from.
+class Question:
+    """A question, its text, and the accepted answers as (text, place of the first character).
 
     Attributes:
-        tokenizer: of the model.
-        questions: split -> its questions.
-        splits: split -> its windows, rows of `windows`; "train", "validation" and, where there is one, "test".
-        data_sha256: hash of the data.
-        unanswerable: whether a question may have no answer (SQuAD v2); then the model may say so.
+        answers: the first one is trained on; none where the text holds no answer.
     """
 
-    metric: ClassVar[str] = "f1"
-    higher_is_better: ClassVar[bool] = True
+    id: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...]
 
-    tokenizer: Any
-    questions: Mapping[str, Sequence[Question]] = field(repr=False)
-    splits: Mapping[str, Dataset] = field(repr=False)
-    data_sha256: str
-    unanswerable: bool = False
+
+class QuestionAnswering(Task):
+    """Where in a text is the answer to a question? Long texts are cut into windows, see `windows.windows`.
+
+    Subclasses override `read` to return {split: list of Question} and the hash of the data.
+
+    Attributes:
+        unanswerable: whether a question may have no answer (SQuAD v2); then the model may say so.
+        n_windows: published number of training windows of bert-base-uncased at max_length 384 and stride 128.
+        questions: split -> its questions; `splits` has their windows.
+    """
+
+    metrics = ("f1", "exact_match")
+    head = "AutoModelForQuestionAnswering"
+    unanswerable: ClassVar[bool] = False
+    n_windows: ClassVar[int | None] = None
+
+    @classmethod
+    def known_examples(cls) -> int | None:
+        """Return None: windows must be cut to be counted."""
+        return None
+
+    @classmethod
+    def expected_examples(cls, max_length: int) -> int | None:
+        """Return the published number of windows; other tokenizers and lengths give other numbers."""
+        return cls.n_windows
+
+    def encode(self, tables: Mapping[str, Sequence[Question]]) -> dict[str, "Dataset"]:
+        """Cut the texts into windows.
+
+        Raises:
+            RecipeError: if a question leaves no room for the text.
+            DataError: if an answer is not in its text.
+        """
+        from mgpp.lab.tasks.windows import windows
+
+        self.questions = tables
+        length, stride = self.settings.max_length, self.settings.stride
+        return {split: windows(self.tokenizer, part, length, stride) for split, part in tables.items()}
 
     @property
     def collate(self) -> Callable[[list[Any]], Any]:
-        """Pads a batch to its longest window; what the model does not read stays behind."""
+        """Pads a batch to its longest window; columns that the model does not read are left out."""
+        from transformers import DataCollatorWithPadding
+
         names = (*self.tokenizer.model_input_names, *POSITIONS)
         pad = DataCollatorWithPadding(self.tokenizer)
+        return lambda rows: pad([{name: row[name] for name in names if name in row} for row in rows])
 
-        def _collate(rows: list[Any]) -> Any:
-            return pad([{name: row[name] for name in names if name in row} for row in rows])
-
-        return _collate
-
-    def load_model(self, source: str) -> PreTrainedModel:
-        """The pretrained encoder in float32 with a fresh span head, drawn from torch's random state."""
-        return AutoModelForQuestionAnswering.from_pretrained(source, dtype=torch.float32, **safely(source))
-
-    def evaluate(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> dict[str, float]:
-        """F1 and exact match of a split's answers, from 0 to 1, with standard errors, loss, and n, the questions.
+    def evaluate(self, model: "PreTrainedModel", split: str, *, bf16: bool = False) -> dict[str, float]:
+        """Return F1 and exact match of a split's answers with standard errors, the loss, and n, the questions.
 
         Where questions may have no answer, also F1 and exact match of those with one (`f1_has_answer`) and of those
         without (`f1_no_answer`). The loss is the mean over windows.
@@ -75,13 +96,15 @@ class QuestionAnswering:
                     found |= {f"{key}_{name}": value for key, value in measured.items() if not key.endswith("_se")}
         return found | {"loss": loss}
 
-    def predict(self, model: PreTrainedModel, split: str, *, bf16: bool = False) -> tuple[list[str], float]:
-        """The answers to a split's questions, "" for none, and the mean loss.
+    def predict(self, model: "PreTrainedModel", split: str, *, bf16: bool = False) -> tuple[list[str], float]:
+        """Return the answers to a split's questions, "" for none, and the mean loss.
 
         A span scores the sum of its start's and its end's logit, and the best of all a question's windows wins, at most
         `LONGEST_ANSWER` tokens long. No answer scores the two logits of [CLS], the least over the windows, and wins
         only if it is above the best span and there may be none.
         """
+        from mgpp.lab.tasks.evaluation import batches_by_length, evaluating, in_turns
+
         data, questions = self.splits[split], self.questions[split]
         best: list[tuple[float, str]] = [(-math.inf, "")] * len(questions)
         none, loss = [math.inf] * len(questions), 0.0
@@ -103,40 +126,16 @@ class QuestionAnswering:
         return ["" if no else text for (_, text), no in zip(best, silent, strict=True)], loss / len(data)
 
     def _in_window(
-        self, window: Mapping[str, Any], starts: NDArray, ends: NDArray, questions: Sequence[Question]
+        self, window: Mapping[str, Any], starts: "NDArray", ends: "NDArray", questions: Sequence[Question]
     ) -> tuple[tuple[float, str], float]:
-        """The best span of a window, and the score of no answer."""
+        """Return the best span of a window, and the score of no answer."""
         cls = cls_place(self.tokenizer, window["input_ids"])
         span = best_span(starts, ends, window, questions[window["question"]].context)
         return span, float(starts[cls] + ends[cls])
 
 
-def build(
-    tokenizer: Any,
-    questions: Mapping[str, Sequence[Question]],
-    data_sha256: str,
-    *,
-    max_length: int,
-    stride: int,
-    unanswerable: bool = False,
-) -> QuestionAnswering:
-    """The task on questions by split.
-
-    Raises:
-        RecipeError: if a question leaves no room for the text, windows are longer than what the model reads, or the
-            tokenizer can't say where its tokens stand, or can't pad.
-        DataError: if an answer is not in its text.
-    """
-    if not tokenizer.is_fast:
-        raise RecipeError(f"the tokenizer {type(tokenizer).__name__} gives no places of its tokens; use a fast one")
-    check_length("max_length", max_length, tokenizer)
-    check_padding(tokenizer)
-    splits = {split: windows(tokenizer, part, max_length, stride) for split, part in questions.items()}
-    return QuestionAnswering(tokenizer, questions, splits, data_sha256, unanswerable)
-
-
-def best_span(starts: NDArray, ends: NDArray, window: Mapping[str, Any], context: str) -> tuple[float, str]:
-    """The best answer in a window: its score, the sum of start's and end's logit, and its text.
+def best_span(starts: "NDArray", ends: "NDArray", window: Mapping[str, Any], context: str) -> tuple[float, str]:
+    """Return the best answer in a window: its score, the sum of start's and end's logit, and its text.
 
     Every span of the text of up to `LONGEST_ANSWER` tokens is a candidate.
 
@@ -146,6 +145,8 @@ def best_span(starts: NDArray, ends: NDArray, window: Mapping[str, Any], context
         window: a row of `windows`.
         context: the question's text.
     """
+    import numpy as np
+
     begin, end = np.array(window["begin"]), np.array(window["end"])
     starts, ends = (np.where(begin != OUTSIDE, logits[: len(begin)], -np.inf) for logits in (starts, ends))
     behind = np.concatenate([ends, np.full(LONGEST_ANSWER - 1, -np.inf)])
@@ -155,8 +156,19 @@ def best_span(starts: NDArray, ends: NDArray, window: Mapping[str, Any], context
     return float(sums[first, further]), text
 
 
+def cls_place(tokenizer: Any, tokens: Sequence[int]) -> int:
+    """Return where [CLS] stands, which means "no answer here"; the first token for tokenizers without one."""
+    cls = tokenizer.cls_token_id
+    return tokens.index(cls) if cls in tokens else 0
+
+
 def _scores(questions: Sequence[Question], answers: Sequence[str]) -> dict[str, float]:
-    """Mean F1 and exact match, the best over the accepted answers of each question, with standard errors."""
+    """Return mean F1 and exact match, the best over the accepted answers of each question, with standard errors."""
+    import numpy as np
+
+    from mgpp.lab.tasks.metrics import share_se
+    from mgpp.lab.tasks.squad_metrics import best_of, exact_match, f1
+
     accepted = [tuple(text for text, _ in question.answers) for question in questions]
     pairs = list(zip(answers, accepted, strict=True))
     overlaps = np.array([best_of(f1, answer, texts) for answer, texts in pairs])

@@ -4,27 +4,28 @@ Split by film, so that no film's reviews are in two parts: a film's place is dec
 """
 
 import hashlib
-from typing import Any
-
-import pandas as pd
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mgpp.lab.models.packages import REVIEWS
-from mgpp.lab.tasks.base import TaskSettings, check_padding
-from mgpp.lab.tasks.sources import refuse_data
+from mgpp.lab.tasks.base import register
 from mgpp.lab.tasks.text_classification import TextClassification
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABELS = ("rotten", "fresh")
 # shares of the films, cumulative: the test set is larger than the validation set for the sake of the standard error
 SPLITS = {"train": 0.75, "validation": 0.85, "test": 1.0}
 
 
-def read() -> pd.DataFrame:
-    """The reviews without duplicate texts: columns text, label (0 rotten, 1 fresh), film, split.
+def read() -> "pd.DataFrame":
+    """Read the reviews without duplicate texts: columns text, label (0 rotten, 1 fresh), film, split.
 
     Raises:
         PackagedFileError: if the data package is missing or damaged.
     """
+    import pandas as pd
+
     table = pd.read_csv(REVIEWS.locate())
     table = table[table["category"].isin(LABELS)].drop_duplicates("text")
     return pd.DataFrame(
@@ -38,7 +39,7 @@ def read() -> pd.DataFrame:
 
 
 def split_of(film: str) -> str:
-    """The part that all reviews of a film belong to, from the hash of its name.
+    """Return the split that all texts of a film belong to, from the hash of its name.
 
     Example:
         >>> split_of("abandon") in SPLITS
@@ -48,26 +49,23 @@ def split_of(film: str) -> str:
     return next(split for split, end in SPLITS.items() if position < end)
 
 
-def load(tokenizer: Any, settings: TaskSettings) -> TextClassification:
-    """Tokenize the reviews, truncated to `settings.max_length` tokens.
+def by_split(table: "pd.DataFrame", *columns: str) -> dict[str, Any]:
+    """Return columns of a table as data sets, one for each value of its column `split`."""
+    from datasets import Dataset
 
-    Raises:
-        DataError: if the settings name a folder of other data.
-        PackagedFileError: if the data package is missing or damaged.
-        RecipeError: if the tokenizer can't pad.
-    """
-    refuse_data("reviews", settings.data)
-    check_padding(tokenizer)
-    table = read()
-    splits = {}
-    for split in SPLITS:
-        part = table[table["split"] == split]
-        encoded = tokenizer(part["text"].tolist(), truncation=True, max_length=settings.max_length)
-        splits[split] = Dataset.from_dict(
-            {
-                "input_ids": encoded["input_ids"],
-                "attention_mask": encoded["attention_mask"],
-                "labels": part["label"].tolist(),
-            }
-        )
-    return TextClassification(tokenizer, LABELS, splits, REVIEWS.sha256)
+    return {
+        split: Dataset.from_dict({column: table.loc[table["split"] == split, column].tolist() for column in columns})
+        for split in SPLITS
+    }
+
+
+@register("reviews")
+class Reviews(TextClassification):
+    """Is a film review fresh or rotten?"""
+
+    embedded, labels = True, LABELS
+    sizes: ClassVar = {"train": 9_706, "validation": 1_046, "test": 2_000}
+
+    def read(self) -> tuple[dict[str, Any], str]:
+        """Read the packaged reviews."""
+        return by_split(read(), "text", "label"), REVIEWS.sha256

@@ -6,32 +6,14 @@ Computed by the package rouge-score with Porter's stemmer; scores are F-measures
 import math
 import re
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import numpy as np
-
-from mgpp.lab.recipes.recipe import RecipeError
 
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
-def require_rouge(task: str) -> None:
-    """Say early that the package rouge-score is missing.
-
-    Raises:
-        RecipeError: with the command that installs it.
-
-    Example:
-        >>> require_rouge("xsum")
-    """
-    if find_spec("rouge_score") is None:
-        raise RecipeError(
-            f"task={task!r} is scored by a package that is missing; run: python -m pip install rouge-score"
-        )
-
-
 def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Mean F-measures of summaries against their references, and standard errors `<kind>_se` over the examples.
+    """Return mean F-measures of summaries against their references, and standard errors `<kind>_se` over the examples.
 
     With P the shared part of the prediction and R that of the reference, F = 2PR / (P + R). Shared are words for
     rouge1, pairs of neighbouring words for rouge2, and the longest common subsequence of words for rougeL. rougeLsum
@@ -42,9 +24,6 @@ def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, fl
         predictions: summaries of the model.
         references: one for each.
 
-    Raises:
-        ValueError: if the two are not equally long, or empty.
-
     Example:
         >>> found = rouge(["the cat sat"], ["the cat ran"])
         >>> round(found["rouge1"], 4), round(found["rouge2"], 4)
@@ -52,8 +31,6 @@ def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, fl
     """
     from rouge_score.rouge_scorer import RougeScorer
 
-    if len(predictions) != len(references) or not predictions:
-        raise ValueError(f"{len(predictions)} predictions and {len(references)} references must be as many, and not 0")
     scorer = RougeScorer(KINDS, use_stemmer=True)
     pairs = zip(references, predictions, strict=True)
     scored = [scorer.score(one_a_line(reference), one_a_line(prediction)) for reference, prediction in pairs]
@@ -67,7 +44,7 @@ def rouge(predictions: Sequence[str], references: Sequence[str]) -> dict[str, fl
 
 
 def one_a_line(text: str) -> str:
-    r"""A text with every sentence on a line of its own: lines stay, and a blank after . ! or ? ends one.
+    r"""Put every sentence of a text on a line of its own: lines stay, and a blank after . ! or ? ends one.
 
     Example:
         >>> one_a_line("He came. He saw!\nHe won 1.5 cups")

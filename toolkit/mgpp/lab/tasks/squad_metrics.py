@@ -10,7 +10,7 @@ PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize(text: str) -> str:
-    """In lower case, without ASCII punctuation, then without articles, with single spaces.
+    """Return a text in lower case, without ASCII punctuation, then without articles, with single spaces.
 
     Example:
         >>> normalize(" The  Eiffel-Tower's top, a view!")
@@ -20,7 +20,7 @@ def normalize(text: str) -> str:
 
 
 def exact_match(answer: str, accepted: str) -> float:
-    """1.0 if the two are the same once normalized, else 0.0.
+    """Return 1.0 if the two are the same once normalized, else 0.0.
 
     Example:
         >>> exact_match("the Seine.", "Seine"), exact_match("Seine", "the river Seine")
@@ -30,7 +30,7 @@ def exact_match(answer: str, accepted: str) -> float:
 
 
 def f1(answer: str, accepted: str) -> float:
-    """Harmonic mean of precision and recall of the normalized words, each counted as often as it is in both.
+    """Return the harmonic mean of precision and recall of the normalized words, each counted as often as it is in both.
 
     If one of them has no words, 1.0 if both have none, else 0.0.
 
@@ -46,7 +46,7 @@ def f1(answer: str, accepted: str) -> float:
 
 
 def best_of(score: Callable[[str, str], float], answer: str, accepted: Sequence[str]) -> float:
-    """The best score against any of the accepted answers; without any (with words), no answer is the right one.
+    """Return the best score against any of the accepted answers; without any (with words), no answer is the right one.
 
     Example:
         >>> best_of(f1, "Paris", ["Rome", "Paris"]), best_of(f1, "", []), best_of(f1, "Paris", [])

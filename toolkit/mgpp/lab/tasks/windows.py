@@ -7,7 +7,6 @@ to point at [CLS], and so is a question without an answer (Devlin et al. 2019, s
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,14 @@ from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
 from mgpp.lab.recipes.recipe import RecipeError
-from mgpp.lab.tasks.sources import DataError
+from mgpp.lab.tasks.base import DataError
+from mgpp.lab.tasks.question_answering import OUTSIDE, POSITIONS, Question, cls_place
 
-OUTSIDE = -1  # in the columns begin and end: a token that is not of the text
-POSITIONS = ("start_positions", "end_positions")
 CHUNK = 1000  # questions that are tokenized at a time
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question, its text, and the accepted answers as (text, place of the first character).
-
-    Attributes:
-        answers: the first one is trained on; none where the text holds no answer.
-    """
-
-    id: str
-    question: str
-    context: str
-    answers: tuple[tuple[str, int], ...]
-
-
 def windows(tokenizer: Any, questions: Sequence[Question], max_length: int, stride: int) -> Dataset:
-    """Questions and texts as windows of at most `max_length` tokens that share `stride` tokens of the text.
+    """Cut questions and texts into windows of at most `max_length` tokens that share `stride` tokens of the text.
 
     Columns: those of the tokenizer; start_positions and end_positions, the answer's first and last token, both [CLS]'s
     where the window does not hold the answer; question, the number of the question; begin and end, the characters of
@@ -63,7 +47,7 @@ def _windows(
     max_length: int,
     stride: int,
 ) -> dict[str, list[Any]]:
-    """Columns of the windows of the questions with these numbers."""
+    """Return the columns of the windows of the questions with these numbers."""
     encoded = tokenizer(
         [questions[i].question for i in numbers],
         [questions[i].context for i in numbers],
@@ -87,7 +71,7 @@ def _windows(
 
 
 def _characters(encoded: Any, window: int) -> NDArray:
-    """Which characters of the text each token of a window stands for, begin and end; `OUTSIDE` for other tokens."""
+    """Return the characters of the text that each token of a window stands for, begin and end, or `OUTSIDE`."""
     of_text = np.array([part == 1 for part in encoded.sequence_ids(window)])
     return np.where(of_text, np.array(encoded["offset_mapping"][window]).T, OUTSIDE).astype(np.int32)
 
@@ -95,8 +79,9 @@ def _characters(encoded: Any, window: int) -> NDArray:
 def _within_tokens(
     spans: Sequence[tuple[int, int] | None], samples: Sequence[int], characters: Sequence[NDArray]
 ) -> dict[int, tuple[int, int] | None]:
-    """The answers without characters at the ends of the text that no token stands for, such as accents that the
-    tokenizer strips.
+    """Return the answers without characters at the ends of the text that no token stands for.
+
+    Such are accents that the tokenizer strips.
 
     Args:
         spans: of all questions.
@@ -130,7 +115,7 @@ def _check_room(tokenizer: Any, questions: Sequence[Question], max_length: int, 
 
 
 def _answer_span(question: Question) -> tuple[int, int] | None:
-    """The characters of the answer to train on, from the first to behind the last; None without an answer."""
+    """Return the characters of the answer to train on, from the first to behind the last; None without an answer."""
     if not question.answers:
         return None
     answer, place = question.answers[0]
@@ -141,7 +126,7 @@ def _answer_span(question: Question) -> tuple[int, int] | None:
 
 
 def locate(context: str, answer: str, place: int) -> tuple[int, int] | None:
-    """The characters of an answer, without the white space around it: at `place`, or else where it stands nearest.
+    """Return the characters of an answer, without white space around it: at `place`, or else where it stands nearest.
 
     Example:
         >>> locate("in Paris, not in Paris", " Paris", 2), locate("in Paris", "Paris", 0), locate("in Paris", "Rome", 3)
@@ -157,7 +142,7 @@ def locate(context: str, answer: str, place: int) -> tuple[int, int] | None:
 
 
 def answer_tokens(begin: NDArray, end: NDArray, span: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The first and the last token that touch the characters of `span`; None if the window does not hold them all.
+    """Return the first and the last token that touch the characters of `span`; None if some are not in the window.
 
     Args:
         begin: the first character of each token, `OUTSIDE` for tokens that are not of the text.
@@ -174,9 +159,3 @@ def answer_tokens(begin: NDArray, end: NDArray, span: tuple[int, int] | None) ->
         return None
     touching = inside[(end[inside] > span[0]) & (begin[inside] < span[1])]
     return (int(touching[0]), int(touching[-1])) if touching.size else None
-
-
-def cls_place(tokenizer: Any, tokens: Sequence[int]) -> int:
-    """Where [CLS] stands, which is pointed at for "no answer here"; the first token for tokenizers without one."""
-    cls = tokenizer.cls_token_id
-    return tokens.index(cls) if cls in tokens else 0

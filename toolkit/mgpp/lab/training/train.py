@@ -15,9 +15,8 @@ from mgpp.lab.models.loading import loading
 from mgpp.lab.models.made_models import MADE_MODELS, locate
 from mgpp.lab.models.packages import MINILM
 from mgpp.lab.recipes.differences import differences
-from mgpp.lab.recipes.recipe import Recipe, RecipeError, did_you_mean, recipe_from
-from mgpp.lab.tasks import TASKS
-from mgpp.lab.tasks.base import Task, TaskSettings
+from mgpp.lab.recipes.recipe import Recipe, RecipeError, recipe_from
+from mgpp.lab.tasks import Task, TaskSettings, find_task
 from mgpp.lab.training import checkpoints
 from mgpp.lab.training.arguments import training_arguments, uses_fsdp
 from mgpp.lab.training.faults import explain_errors, handle_signals
@@ -154,14 +153,13 @@ def locate_model(name: str, progress: bool = True) -> tuple[str, str | None]:
 
 def load_task(recipe: Recipe, source: str) -> Task:
     """Return the recipe's task, tokenized for the model in `source`."""
-    if recipe.task not in TASKS:
-        raise RecipeError(f"task={recipe.task!r} is unknown{did_you_mean(recipe.task, TASKS)}")
+    task = find_task(recipe.task)
     with loading(recipe.model):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         if len(tokenizer) <= (special := len(tokenizer.all_special_ids)):  # made up where the folder has no files of it
             raise ValueError(f"its tokenizer knows its {special} special tokens only; add its files, as tokenizer.json")
     data = None if recipe.data is None else Path(recipe.data)
-    return TASKS[recipe.task](tokenizer, TaskSettings(recipe.max_length, data=data, **asdict(recipe.text)))
+    return task(tokenizer, TaskSettings(recipe.max_length, data=data, **asdict(recipe.text)))
 
 
 def count_steps(recipe: Recipe, n_train: int) -> int:
