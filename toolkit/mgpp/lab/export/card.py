@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
+from mgpp.lab.tasks import TASKS
 from mgpp.runs import Run
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -20,12 +21,6 @@ LICENSES = {  # of the models that our recipes start from, by their names on the
     "facebook/bart-base": "apache-2.0",
     "facebook/bart-large": "apache-2.0",
     "openai-community/gpt2": "mit",
-}
-DATA_SETS = {
-    "squad": "rajpurkar/squad",
-    "squad-v2": "rajpurkar/squad_v2",
-    "xsum": "EdinburghNLP/xsum",
-    "cnn-dailymail": "abisee/cnn_dailymail",
 }
 
 
@@ -60,7 +55,7 @@ def _front_matter(run: Run) -> ModelCardData:
     """Return what the hub reads: only values that are known by name."""
     model, task = str(run.recipe.get("model")), str(run.recipe.get("task"))
     model = MINILM if model == "minilm" else model
-    data = "nyu-mll/glue" if task.startswith("glue-") else DATA_SETS.get(task)
+    data = TASKS[task].hub_name if task in TASKS else None
     return ModelCardData(
         library_name="transformers",
         license=LICENSES.get(model),
