@@ -1,4 +1,4 @@
-"""Checkers of the workshop: they pass the solutions, and tell what is wrong without telling what is right."""
+"""Checkers of the workshop: the solutions pass, and a wrong answer gets a hint at what is wrong, never the answer."""
 
 import ast
 import inspect
@@ -26,7 +26,7 @@ SYMBOLS = re.compile(r"1 − λ|L[12]|p0|σ[01]?²")  # what may hold a digit in
 
 @cache
 def exercises(folder):
-    """Source of every exercise's cell in source, student or solutions."""
+    """Return the source of every exercise's cell in source, student or solutions."""
     found = {}
     for path in sorted((WORKSHOP / folder).glob("*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
@@ -36,7 +36,7 @@ def exercises(folder):
 
 
 def defined(name, source):
-    """The function of an exercise, among solutions of the others."""
+    """Return the function of an exercise, among solutions of the others."""
     scope = {"np": np, "pd": pd, "torch": torch, "math": math}
     for other, text in {**exercises("solutions"), name: source}.items():
         exec(compile(text, f"<{other}>", "exec"), scope)
@@ -44,21 +44,18 @@ def defined(name, source):
 
 
 def filled(name, **holes):
-    """An exercise whose holes are filled as a student might: `returns` or the name that is assigned."""
+    """Fill an exercise's holes as a student might. A hole is `returns` or the name that is assigned."""
     source = exercises("solutions")[name]
-    places = {"returns": "return"} | {key: f"{key} =" for key in holes if key != "returns"}
-
-    def fill(match):
-        for key, value in holes.items():
-            if match[2] == places[key]:
-                used.add(key)
-                return f"{match[1]}{match[2]} {value}"
-        return match[0]
-
-    used = set()
-    text = HOLE.sub(fill, source)
-    assert used == set(holes), f"{name} has no holes {set(holes) - used}"
-    return defined(name, text)
+    for key, value in holes.items():
+        left = "return" if key == "returns" else f"{key} ="
+        source, count = re.subn(
+            rf"^(\s*{left}) .+?  # hole: .*$",
+            lambda hole, value=value: f"{hole[1]} {value}",
+            source,
+            flags=re.MULTILINE,
+        )
+        assert count, f"{name} has no hole {key}"
+    return defined(name, source)
 
 
 def message_of(name, answer):
@@ -67,33 +64,28 @@ def message_of(name, answer):
     return str(error.value)
 
 
+def bells(form):
+    """Fill both bells of the density with one formula of the variance VAR."""
+    return {name: form.replace("VAR", f"{name}_var") for name in ("spike", "slab")}
+
+
 # exercise, what stands in its holes, a part of the message
 WRONG = [
     ("density", {"returns": "(1 - lam) * slab + lam * spike"}, "changed places"),
     ("density", {"returns": "slab + spike"}, "their shares"),
-    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var**2)) / np.sqrt(2 * np.pi) / spike_var",
-                 "slab": "np.exp(-(w**2) / (2 * slab_var**2)) / np.sqrt(2 * np.pi) / slab_var"}, "standard deviation"),
-    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var)) / (2 * np.pi * spike_var)",
-                 "slab": "np.exp(-(w**2) / (2 * slab_var)) / (2 * np.pi * slab_var)"}, "A root is missing"),
-    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var))", "slab": "np.exp(-(w**2) / (2 * slab_var))"},
-     "an area of one"),
-    ("density", {"spike": "np.exp(-(w**2) / spike_var) / np.sqrt(2 * np.pi * spike_var)",
-                 "slab": "np.exp(-(w**2) / slab_var) / np.sqrt(2 * np.pi * slab_var)"}, "too narrow"),
-    ("density", {"spike": "np.exp(w**2 / (2 * spike_var)) / np.sqrt(2 * np.pi * spike_var)",
-                 "slab": "np.exp(w**2 / (2 * slab_var)) / np.sqrt(2 * np.pi * slab_var)"}, "grow away"),
-    ("density", {"spike": "np.exp(-(w**2) / 2 * spike_var) / np.sqrt(2 * np.pi * spike_var)",
-                 "slab": "np.exp(-(w**2) / 2 * slab_var) / np.sqrt(2 * np.pi * slab_var)"}, "The exponent needs"),
-    ("density", {"slab": "np.exp(-(w**2) / 2 * slab_var) / np.sqrt(2 * np.pi * slab_var)"},
-     "The exponent needs brackets"),
-    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(2 * np.pi) / spike_var",
-                 "slab": "np.exp(-(w**2) / (2 * slab_var)) / np.sqrt(2 * np.pi) / slab_var"}, "reaches over"),
-    ("density", {"spike": "np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(2 * np.pi) * np.sqrt(spike_var)",
-                 "slab": "np.exp(-(w**2) / (2 * slab_var)) / np.sqrt(2 * np.pi) * np.sqrt(slab_var)"},
-     "What divides a bell"),
+    ("density", bells("np.exp(-(w**2) / (2 * VAR**2)) / np.sqrt(2 * np.pi) / VAR"), "standard deviation"),
+    ("density", bells("np.exp(-(w**2) / (2 * VAR)) / (2 * np.pi * VAR)"), "A root is missing"),
+    ("density", bells("np.exp(-(w**2) / (2 * VAR))"), "area of one"),
+    ("density", bells("np.exp(-(w**2) / VAR) / np.sqrt(2 * np.pi * VAR)"), "too narrow"),
+    ("density", bells("np.exp(w**2 / (2 * VAR)) / np.sqrt(2 * np.pi * VAR)"), "grow away"),
+    ("density", bells("np.exp(-(w**2) / 2 * VAR) / np.sqrt(2 * np.pi * VAR)"), "exponent needs brackets"),
+    ("density", {"slab": "np.exp(-(w**2) / 2 * slab_var) / np.sqrt(2 * np.pi * slab_var)"}, "exponent needs brackets"),
+    ("density", bells("np.exp(-(w**2) / (2 * VAR)) / np.sqrt(2 * np.pi) / VAR"), "root under a bell"),
+    ("density", bells("np.exp(-(w**2) / (2 * VAR)) / np.sqrt(2 * np.pi) * np.sqrt(VAR)"), "divides a bell"),
     ("density", {"returns": "spike"}, "Only the spike"),
     ("density", {"returns": "(1 - lam) * spike"}, "Only the spike"),
     ("density", {"returns": "lam * slab"}, "Only the slab"),
-    ("density", {"spike": "math.exp(-(w**2) / (2 * spike_var)) / math.sqrt(2 * math.pi * spike_var)"}, "such as math"),
+    ("density", {"spike": "math.exp(-(w**2) / (2 * spike_var)) / math.sqrt(2 * math.pi * spike_var)"}, "math.exp"),
     ("spike_probability", {"shares": "np.log(lam / (1 - lam))"}, "changed places"),
     ("spike_probability", {"peaks": "np.log(slab_var / spike_var)"}, "root of the variance"),
     ("spike_probability", {"peaks": "0.5 * np.log(spike_var / slab_var)"}, "the higher one"),
@@ -130,7 +122,7 @@ WRONG = [
     ("prior_threshold", {"returns": "log_odds / gap"}, "square, and a factor"),
     ("prior_threshold", {"returns": "np.sqrt(log_odds / gap)"}, "is missing"),
     ("prior_threshold", {"returns": "np.sqrt(log_odds / gap / 2)"}, "wrong side"),
-    ("prior_threshold", {"returns": "-np.sqrt(2 * log_odds / gap)"}, "a magnitude"),
+    ("prior_threshold", {"returns": "-np.sqrt(2 * log_odds / gap)"}, "sign"),
     ("prior_threshold", {"log_odds": "np.log(lam / (1 - lam)) + 0.5 * np.log(slab_var / spike_var)"},
      "root of a negative"),
     ("prior_threshold", {"log_odds": "np.log((1 - lam) / lam) + np.log(slab_var / spike_var)"}, "root of the variance"),
@@ -153,7 +145,7 @@ WRONG = [
     ("cubic_sparsity", {"returns": "final + (final - initial) * left**3"}, "from above"),
     ("cubic_sparsity", {"done": "step / end"}, "starts at begin"),
     ("cubic_sparsity", {"done": "(step - begin) / end"}, "How long"),
-    ("cubic_sparsity", {"returns": "1 - final - (initial - final) * left**3"}, "how much is left"),
+    ("cubic_sparsity", {"returns": "1 - final - (initial - final) * left**3"}, "one minus"),
     ("global_threshold", {"returns": "sizes.sort()[0][k].item()"}, "a rank too high"),
     ("global_threshold", {"returns": "sizes.kthvalue(k - 1).values.item()"}, "a rank too low"),
     ("global_threshold", {"sizes": "torch.cat([weight.flatten() for weight in weights])"}, "signed values"),
@@ -194,14 +186,14 @@ WRONG = [
     ("overall_sparsity", {"returns": 'zeros / table["n"].sum()'}, "the total is everything"),
     ("overall_sparsity", {"zeros": 'table["zeros"].sum()'}, "the zeros are everyone's"),
     ("overall_sparsity", {"returns": '(targets["zeros"] / targets["n"]).mean()'}, "Weight by size"),
-    ("overall_sparsity", {"returns": '1 - zeros / targets["n"].sum()'}, "is kept"),
+    ("overall_sparsity", {"returns": '1 - zeros / targets["n"].sum()'}, "one minus"),
     ("overall_sparsity", {"returns": "zeros"}, "not a share"),
     ("overall_sparsity", {"returns": '100 * zeros / targets["n"].sum()'}, "percent"),
     ("sparsity_by_layer", {"returns": 'layers.groupby("layer")["sparsity"].mean()'}, "Weight by size"),
-    ("sparsity_by_layer", {"returns": '1 - sums["zeros"] / sums["n"]'}, "is kept"),
+    ("sparsity_by_layer", {"returns": '1 - sums["zeros"] / sums["n"]'}, "one minus"),
     ("sparsity_by_layer", {"returns": 'sums["zeros"] / layers["n"].sum()'}, "the whole model"),
     ("sparsity_by_layer", {"returns": 'sums["zeros"] / sums["zeros"].sum()'}, "shared out"),
-    ("sparsity_by_layer", {"returns": 'sums["zeros"]'}, "numbers of zeros"),
+    ("sparsity_by_layer", {"returns": 'sums["zeros"]'}, "not a share"),
     ("sparsity_by_layer", {"zeros": 'layers["sparsity"]', "returns": 'sums["zeros"]'}, "do not add up"),
     ("spike_share", {"reach": 'bins["right"]'}, "Every negative weight"),
     ("spike_share", {"inside": 'bins.loc[bins["right"] <= 0, "count"].sum()'}, "compare with zero"),
@@ -219,7 +211,7 @@ WRONG = [
     ("remaining_density", {"shares": 'rest["count"]'}, "counts per unit"),
     ("remaining_density", {"returns": 'rest["count"]'}, "neither"),
     ("remaining_density", {"returns": 'shares * (rest["right"] - rest["left"])'}, "multiply or divide"),
-    ("mask_churn", {"changed": "before == after"}, "stayed the same"),
+    ("mask_churn", {"changed": "before == after"}, "one minus"),
     ("mask_churn", {"changed": "before & ~after"}, "Only newly removed"),
     ("mask_churn", {"changed": "~before & after"}, "Only weights that came back"),
     ("mask_churn", {"returns": "abs(before.mean() - after.mean())"}, "cancel out"),
@@ -236,66 +228,47 @@ WRONG = [
 ]  # fmt: skip
 
 
-def case(wrong):
-    name, holes, fragment = wrong
-    return pytest.param(name, holes, fragment, id=f"{name}-{fragment}")
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_solution_passes_and_is_praised(name, capsys):
-    answer = defined(name, exercises("solutions")[name])
-    assert getattr(checks, name)(answer) is None
+    getattr(checks, name)(defined(name, exercises("solutions")[name]))
     printed = capsys.readouterr().out
     assert printed.startswith("✓ ")
     assert printed.count("\n") == 1
-    assert len(printed) < 120
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stub_is_told_kindly_that_it_is_one(name):
-    message = message_of(name, defined(name, exercises("student")[name]))
-    assert message == feedback.STUB.format(name=name)
+def test_what_is_unfinished_or_broken_is_named(name):
+    def broken(*args, **named):
+        raise KeyError("n")
 
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_hole_that_was_forgotten_is_told(name):
     stub = exercises("student")[name]
     opened = "\n".join(line for line in stub.splitlines() if "NotImplementedError" not in line)
-    assert message_of(name, defined(name, opened)) == feedback.HOLE.format(name=name)
+    assert f"{name} is still a stub" in message_of(name, defined(name, stub))
+    assert f"{name} still has a hole" in message_of(name, defined(name, opened))
+    assert message_of(name, broken) == "broken stopped with KeyError: 'n'"
+    assert "not a function" in message_of(name, 3.0)
 
 
-@pytest.mark.parametrize(("name", "holes", "fragment"), map(case, WRONG))
-def test_a_wrong_answer_gets_a_fitting_message(name, holes, fragment):
-    assert fragment in message_of(name, filled(name, **holes))
+@pytest.mark.parametrize(("name", "holes", "keyword"), WRONG, ids=[f"{name}-{keyword}" for name, _, keyword in WRONG])
+def test_a_wrong_answer_gets_a_fitting_hint_without_numbers(name, holes, keyword):
+    message = message_of(name, filled(name, **holes))
+    assert keyword in message
+    assert not re.search(r"\d", SYMBOLS.sub("", message))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_checker_knows_several_mistakes(name):
-    messages = {message_of(name, filled(name, **holes)) for other, holes, _ in WRONG if other == name}
-    assert len(messages) >= 2
-
-
-def test_natural_scale_exponentials_are_found_far_out():
+@pytest.mark.parametrize("dtype", [np.float64, np.longdouble])
+def test_bells_that_vanish_far_out_are_found(dtype):
     def spike_probability(w, lam, spike_var, slab_var):
+        w = np.asarray(w, dtype=dtype)
         spike = (1 - lam) * np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(spike_var)
         slab = lam * np.exp(-(w**2) / (2 * slab_var)) / np.sqrt(slab_var)
         return spike / (spike + slab)
 
-    assert "Stay with logarithms" in message_of("spike_probability", spike_probability)
-
-
-def test_wider_floats_do_not_hide_that_bells_vanish():
-    def spike_probability(w, lam, spike_var, slab_var):
-        w = np.asarray(w, dtype=np.longdouble)
-        spike = (1 - lam) * np.exp(-(w**2) / (2 * spike_var)) / np.sqrt(spike_var)
-        slab = lam * np.exp(-(w**2) / (2 * slab_var)) / np.sqrt(slab_var)
-        return spike / (spike + slab)
-
-    assert "Stay with logarithms" in message_of("spike_probability", spike_probability)
+    assert "logarithms" in message_of("spike_probability", spike_probability)
 
 
 def mask_that_removes(order_of):
-    """A mask_after whose prune events remove the first k positions of `order_of(w, old)`."""
+    """Return a mask_after whose prune events remove the first k positions of `order_of(w, old)`."""
 
     def mask_after(step, w, old, schedule, interval):
         if schedule.prunes_at(step, interval):
@@ -308,21 +281,16 @@ def mask_that_removes(order_of):
 
 
 @pytest.mark.parametrize(
-    ("order_of", "fragment"),
+    ("order_of", "keyword"),
     [
-        (lambda w, old: w.abs().argsort(descending=True), "but the largest"),
-        (lambda w, old: w.argsort(), "not those of the smallest magnitudes"),
-        (lambda w, old: torch.arange(w.numel()), "not those of the smallest magnitudes"),
+        (lambda w, old: w.abs().argsort(descending=True), "the largest"),
+        (lambda w, old: w.argsort(), "not those of the smallest"),
+        (lambda w, old: torch.arange(w.numel()), "not those of the smallest"),
         (lambda w, old: (w * old).abs().argsort(stable=True), "judged anew"),
     ],
 )
-def test_a_mask_that_removes_others_than_the_smallest_is_found(order_of, fragment):
-    assert fragment in message_of("mask_after", mask_that_removes(order_of))
-
-
-def test_a_mask_that_removes_the_smallest_passes(capsys):
-    checks.mask_after(mask_that_removes(lambda w, old: w.abs().argsort()))
-    assert "Right" in capsys.readouterr().out
+def test_a_mask_that_removes_others_than_the_smallest_is_found(order_of, keyword):
+    assert keyword in message_of("mask_after", mask_that_removes(order_of))
 
 
 def test_old_zeros_are_not_kept_at_an_event():
@@ -333,80 +301,41 @@ def test_old_zeros_are_not_kept_at_an_event():
     assert "judged anew" in message_of("mask_after", mask_after)
 
 
-@pytest.mark.parametrize(
-    "order", ["backward, add_prior, update, zero_grad, prune", "backward, add_prior, update, prune, zero_grad"]
-)
+@pytest.mark.parametrize("order", ["update, zero_grad, prune", "update, prune, zero_grad"])
 def test_an_order_with_the_same_effect_is_called_equivalent(order, capsys):
-    checks.one_step(filled("one_step", order=f"({order})"))
+    checks.one_step(filled("one_step", order=f"(backward, add_prior, {order})"))
     assert "equivalent" in capsys.readouterr().out
 
 
 def test_values_on_both_sides_of_zero_are_compared_by_magnitude():
-    with pytest.raises(NotYet, match=r"^Your values are too large in places\. Look\.$"):
+    with pytest.raises(NotYet, match="too large in places"):
         feedback.expect(len, [-2.0, 1.0, 3.0, 9.0], [-1.0, 1.0, 2.0, 9.0], [], "Look.")
 
 
-def test_a_mask_from_one_layer_at_a_time_is_found():
+def test_a_threshold_from_one_layer_at_a_time_is_found():
     def global_threshold(weights, k):
         return np.mean([float(w.abs().quantile(0.4, interpolation="lower")) for w in weights])
 
-    message = message_of("global_threshold", global_threshold)
-    assert "layers" in message or "one row" in message
+    assert "one row" in message_of("global_threshold", global_threshold)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "one_step"])  # whose answers return nothing
 @pytest.mark.parametrize("result", [None, "text", float("nan"), 12345.0, [1.0] * 99, {}, object()])
 def test_no_answer_brings_a_checker_down(name, result):
     parameters = inspect.signature(defined(name, exercises("solutions")[name])).parameters
     scope = {"result": result}
     exec(f"def {name}({', '.join(parameters)}):\n    return result", scope)
-    if name == "one_step":
-        return  # its answers give nothing back
     assert len(message_of(name, scope[name])) < 250
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_error_in_an_answer_is_passed_on_in_one_line(name):
-    def broken(*args, **named):
-        raise KeyError("n")
-
-    assert message_of(name, broken) == "broken stopped with KeyError: 'n'"
-    assert "not a function" in message_of(name, 3.0)
-
-
-def texts_of_checkers():
-    """All string constants of the checkers but docstrings."""
-    for path in Path(checks.__file__).parent.glob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree)
-                      if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)}  # fmt: skip
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in docstrings:
-                yield node.value
 
 
 def test_no_message_contains_an_answer():
     answers = {match[3] for source in exercises("source").values() for match in HOLE.finditer(source)}
     assert len(answers) > 35
-    texts = list(texts_of_checkers())
-    assert len(texts) > 150
-    for text in texts:
-        if " " not in text:
-            continue  # names of columns and parts
-        assert not re.search(r"\d", SYMBOLS.sub("", text)), text
-        assert not [answer for answer in answers if len(answer) > 5 and answer in text], text
-
-
-def test_messages_on_wrong_answers_hold_no_numbers():
-    for name, holes, _ in WRONG:
-        message = message_of(name, filled(name, **holes))
-        assert not re.search(r"\d", SYMBOLS.sub("", message)), message
-
-
-def test_not_yet_is_shown_without_a_traceback():
-    shown = NotYet("look again")._render_traceback_()
-    assert shown == ["✗ Not yet: look again"]
-    assert issubclass(NotYet, AssertionError)
+    for path in Path(checks.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if " " in text:  # others are names of columns and parts
+                assert not [answer for answer in answers if len(answer) > 5 and answer in text], text
 
 
 def test_an_answer_may_be_of_any_kind_of_numbers(capsys):

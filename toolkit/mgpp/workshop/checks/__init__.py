@@ -1,8 +1,10 @@
 """Checkers of the workshop's exercises, one a function that students write: `checks.density(density)`.
 
-A checker prints a short praise, or raises `NotYet` with a message that says what seems to be wrong, never the answer.
+A checker prints a short praise, or raises `NotYet` with a hint at what is wrong. It never tells the answer.
 """
 
+# ruff: noqa: F401, the names are re-exported
+from mgpp.workshop.checks import pruning_while_training, reading_a_pruned_model, the_prior
 from mgpp.workshop.checks.feedback import NotYet
 from mgpp.workshop.checks.pruning_while_training import (
     cubic_sparsity,
@@ -30,30 +32,9 @@ from mgpp.workshop.checks.the_prior import (
 )
 
 SESSIONS = {
-    "1_the_prior": [
-        density,
-        spike_probability,
-        penalty_gradient,
-        matched_strengths,
-        prior_threshold,
-        slab_as_l2,
-    ],
-    "2_pruning_while_training": [
-        cubic_sparsity,
-        global_threshold,
-        exact_mask,
-        prior_pull,
-        one_step,
-        mask_after,
-    ],
-    "3_reading_a_pruned_model": [
-        overall_sparsity,
-        sparsity_by_layer,
-        spike_share,
-        remaining_density,
-        mask_churn,
-        paired_difference,
-    ],
+    "1_the_prior": the_prior.CHECKS,
+    "2_pruning_while_training": pruning_while_training.CHECKS,
+    "3_reading_a_pruned_model": reading_a_pruned_model.CHECKS,
 }
 
 __all__ = ["SESSIONS", "NotYet", *(check.__name__ for checks in SESSIONS.values() for check in checks)]

@@ -1,7 +1,7 @@
-"""What all checkers share: calling a student's function, finding the mistake that explains it, saying so kindly.
+"""Feedback on a student's function: call it, compare its result with the right one, give a hint for a known mistake.
 
-A mistake is recognised by its result: each checker knows what the usual wrong turns would give. Messages hold no
-numbers and no formulas of the answer; a test holds that.
+A mistake is recognised by its result: each checker lists what the usual wrong formulas give. Hints hold no numbers and
+no formulas of the answer; a test checks that.
 """
 
 import warnings
@@ -11,18 +11,15 @@ from typing import Any
 import numpy as np
 
 Answer = Callable[..., Any]
+Mistakes = Iterable[tuple[Any, str]]
 
-STUB = "{name} is still a stub. Fill its holes, delete the line that raises NotImplementedError, run its cell again."
-HOLE = "{name} still has a hole: a line with three dots. Its hint says what belongs there."
-NOTHING = "{name} gives back None. Is there a return at its end?"
-STOPPED = "{name} stopped with {kind}: {error}"
-SINGLE = (
-    "In {name} something that takes a single number, such as math.exp, met many. numpy's np.exp, np.log and np.sqrt "
-    "take all weights at once."
-)
-SHAPE = "{name} gives back another number of values than it should. Does it treat every weight, layer or bin once?"
-NOT_NUMBERS = "{name} gives back something that is not made of numbers. Is a unit, a text or a list in a list there?"
-NOT_FINITE = "{name} gives NaN or infinity for some inputs. Which line divides by zero, or takes a root of a negative?"
+USUAL_SLIPS: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda right: -right, "The sign is wrong."),
+    (lambda right: 2 * right, "Too much by a factor of two."),
+    (lambda right: right / 2, "Too little by a factor of two."),
+    (lambda right: 1 - right, "This is one minus the right value: the share that is left, kept or unchanged."),
+    (lambda right: 100 * right, "This is percent. A share is asked for."),
+]
 
 
 class NotYet(AssertionError):  # noqa: N818, students read this name
@@ -34,90 +31,90 @@ class NotYet(AssertionError):  # noqa: N818, students read this name
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows instead of a traceback."""
+        """Return the lines that IPython shows instead of a traceback."""
         return [f"✗ Not yet: {self}"]
 
 
 def praise(text: str) -> None:
-    """Print that an answer is right, and what it now allows."""
+    """Print that an answer is right."""
     print(f"✓ {text}")
 
 
+def name_of(answer: Any) -> str:
+    """Return the name of a student's function."""
+    return getattr(answer, "__name__", "your answer")
+
+
 def call(answer: Answer, *args: Any, **named: Any) -> Any:
-    """What a student's function gives.
+    """Return what a student's function returns.
 
     Raises:
-        NotYet: if it is a stub, has an open hole, stops with an error or gives nothing.
+        NotYet: if it is a stub, has an open hole or raises an error.
 
     Example:
         >>> call(lambda w: 2 * w, 3)
         6
     """
-    name = getattr(answer, "__name__", "your answer")
+    name = name_of(answer)
     if not callable(answer):
-        raise NotYet(f"{name} is not a function. Hand the function itself to its checker, without calling it.")
+        raise NotYet(f"{name} is not a function. Pass the function itself to its checker, without calling it.")
+    has_hole = any(constant is Ellipsis for constant in getattr(answer, "__code__", call.__code__).co_consts)
+    hole = f"{name} still has a hole: a line with three dots. Its hint says what belongs there."
+    stub = f"{name} is still a stub. Fill its holes, delete the line that raises NotImplementedError, run it again."
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             result = answer(*args, **named)
     except NotImplementedError:
-        raise NotYet(STUB.format(name=name)) from None
+        raise NotYet(stub) from None
     except Exception as error:
-        if _has_hole(answer):
-            raise NotYet(HOLE.format(name=name)) from None
-        if _wants_one_number(error):
-            raise NotYet(SINGLE.format(name=name)) from None
-        raise NotYet(STOPPED.format(name=name, kind=type(error).__name__, error=error)) from None
-    if _has_hole(answer):
-        raise NotYet(HOLE.format(name=name))
+        raise NotYet(hole if has_hole else _explain(name, error)) from None
+    if has_hole:
+        raise NotYet(hole)
     return result
 
 
-def _has_hole(answer: Answer) -> bool:
-    """Whether three dots stand somewhere in the function as a value."""
-    code = getattr(answer, "__code__", None)
-    return code is not None and any(constant is Ellipsis for constant in code.co_consts)
-
-
-def _wants_one_number(error: Exception) -> bool:
-    """Whether numpy or torch refused to make a single number of many."""
-    return isinstance(error, TypeError | ValueError | RuntimeError) and "converted to Python scalar" in str(error)
+def _explain(name: str, error: Exception) -> str:
+    if "converted to Python scalar" in str(error):  # numpy and torch say so
+        return f"In {name} something such as math.exp takes a single number but got many. Use np.exp, np.log, np.sqrt."
+    return f"{name} stopped with {type(error).__name__}: {error}"
 
 
 def numbers(answer: Answer, result: Any) -> np.ndarray:
-    """A student's result as float64: of a float, a sequence, a frame's column, a numpy array or a torch tensor."""
-    name = getattr(answer, "__name__", "your answer")
+    """Return a student's result as float64: of a float, a sequence, a pandas column, a numpy array or a tensor.
+
+    Raises:
+        NotYet: if the result is None or holds something that is not a number.
+    """
     if result is None:
-        raise NotYet(NOTHING.format(name=name))
+        raise NotYet(f"{name_of(answer)} returns None. Is there a return at its end?")
     try:
         return np.asarray(result.detach() if hasattr(result, "detach") else result, dtype=np.float64)
     except (TypeError, ValueError):
-        raise NotYet(NOT_NUMBERS.format(name=name)) from None
+        raise NotYet(f"{name_of(answer)} returns something that is not made of numbers.") from None
 
 
 def same(found: Any, other: Any) -> bool:
-    """Whether two results are equal up to rounding, relative to the largest value.
+    """Return whether two results are equal up to rounding, relative to the largest value.
 
     Example:
         >>> same([1.0, 2.0], np.array([1.0, 2.0 + 1e-9])), same([1.0], [1.0, 1.0])
         (True, False)
     """
     found, other = np.asarray(found, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    if found.shape != other.shape:
-        return False
-    finite = np.abs(other[np.isfinite(other)])
-    return np.allclose(found, other, rtol=1e-5, atol=1e-9 * finite.max(initial=0.0))
+    largest = np.abs(other[np.isfinite(other)]).max(initial=0.0)
+    return found.shape == other.shape and np.allclose(found, other, rtol=1e-5, atol=1e-9 * largest)
 
 
-def expect(answer: Answer, result: Any, right: Any, mistakes: Iterable[tuple[Any, str]], otherwise: str) -> None:
-    """Nothing, if a student's result is right.
+def expect(answer: Answer, result: Any, right: Any, mistakes: Mistakes, otherwise: str) -> None:
+    """Raise NotYet with a fitting hint unless a student's result is right.
 
     Args:
         answer: the student's function, for its name.
-        result: what it gave.
-        right: what it should give.
-        mistakes: pairs of what a student with that mistake gets, and the message; the first that fits is told.
-        otherwise: the hint where no known mistake fits; how the result differs is said before it.
+        result: what it returned.
+        right: what it should return.
+        mistakes: pairs of what a wrong formula returns, and a hint. The first that fits is told.
+        otherwise: the hint if none of them fits. It is told after a usual slip (sign, factor of two, one minus,
+            percent) or after how the result differs.
 
     Raises:
         NotYet: if the result is not right.
@@ -125,35 +122,31 @@ def expect(answer: Answer, result: Any, right: Any, mistakes: Iterable[tuple[Any
     found, right = numbers(answer, result), np.asarray(right, dtype=np.float64)
     if same(found, right):
         return
-    for wrong, message in mistakes:
+    for wrong, hint in mistakes:
         if same(found, wrong):
-            raise NotYet(message)
-    name = getattr(answer, "__name__", "your answer")
+            raise NotYet(hint)
+    for slip, hint in USUAL_SLIPS:
+        if same(found, slip(right)):
+            raise NotYet(f"{hint} {otherwise}")
+    name = name_of(answer)
     if found.shape != right.shape:
-        raise NotYet(SHAPE.format(name=name))
+        raise NotYet(f"{name} returns the wrong number of values. Does it treat every weight, layer or bin once?")
     if not np.isfinite(found).all():
-        raise NotYet(NOT_FINITE.format(name=name))
+        raise NotYet(f"{name} gives NaN or infinity. Which line divides by zero, or takes a root of a negative number?")
     raise NotYet(f"{_how_it_differs(found, right)} {otherwise}")
 
 
-def _is_scaled(found: np.ndarray, right: np.ndarray) -> bool:
-    """Whether some values are the right ones times a positive number."""
-    if np.count_nonzero(right) < min(right.size, 3) or right.size < 3:  # few values prove no rule
-        return False
-    factor = np.abs(found).max() / np.abs(right).max()
-    return factor > 0 and same(found, factor * right)
-
-
 def _how_it_differs(found: np.ndarray, right: np.ndarray) -> str:
-    """In words, without numbers: too large or too small, everywhere or in places."""
-    if _is_scaled(found, right):
-        size = "large" if np.abs(found).max() > np.abs(right).max() else "small"
-        return f"Your values are too {size} by the same factor everywhere; their course is right."
+    """Say without numbers whether values are too large or too small, and whether everywhere or in places."""
+    factor = np.abs(found).max() / np.abs(right).max()
+    few = right.size < 3 or np.count_nonzero(right) < 3  # too few values to show a common factor
+    if not few and factor > 0 and same(found, factor * right):
+        return f"Your values are too {'large' if factor > 1 else 'small'} by the same factor everywhere."
     if (found * right >= 0).all():
         found, right = np.abs(found), np.abs(right)  # too large means too far from zero, on either side
-    off = ~np.isclose(found, right, rtol=1e-5, atol=1e-9 * np.abs(right).max(initial=0.0))
+    off = ~np.isclose(found, right, rtol=1e-5, atol=1e-9 * np.abs(right).max())
     above, below = (found > right) & off, (found < right) & off
-    where = "" if found.ndim == 0 else " everywhere" if off.all() else " in places"
     if above.any() and below.any():
-        return f"Your values are too large{where} and too small elsewhere."
+        return "Your values are too large in places and too small elsewhere."
+    where = "" if found.ndim == 0 else " everywhere" if off.all() else " in places"
     return f"Your {'value is' if found.ndim == 0 else 'values are'} too {'large' if above.any() else 'small'}{where}."
