@@ -1,4 +1,4 @@
-"""The consistency simulation: the problems are what they are said to be, and what is measured is what was found."""
+"""The consistency simulation: the problems have the structure they claim, and the measures count what was found."""
 
 import json
 import math
@@ -135,12 +135,6 @@ def test_l2_is_as_strong_as_the_slab():
     assert [Variances(slab, 1e-4).penalty(n, 2, 10).at(step).lam for step in (0, 10)] == [0.1, 1e-5]
 
 
-@pytest.mark.parametrize(("wrong", "word"), [({"n": 1}, "n=1"), ({"kept": 0}, "kept=0"), ({"kept": 320}, "kept=320")])
-def test_what_is_out_of_range_is_named(wrong, word):
-    with pytest.raises(ValueError, match=word):
-        replicate(SMALL, None, **{"n": 40, "seed": 0, "kept": 8} | wrong)
-
-
 def test_a_run_holds_a_row_a_training_and_is_not_made_twice(tmp_path, monkeypatch):
     run = simulate(SMALL, "l2", Variances(0.1), tmp_path / "run", n=40, seeds=(0, 1))
     assert run.metrics[["seed", "kept"]].values.tolist() == [[0, 8], [0, 16], [1, 8], [1, 16]]
@@ -157,7 +151,7 @@ def test_an_interrupted_run_is_made_anew_and_other_files_are_left_alone(tmp_path
     assert simulate(SMALL, "gmp", None, tmp_path / "run", n=40, seeds=(0,)).status == "finished"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(RunError, match="not an empty folder"):
+    with pytest.raises(RunError):
         simulate(SMALL, "gmp", None, tmp_path / "mine", n=40, seeds=(0,))
 
 
@@ -173,8 +167,6 @@ def test_tuning_takes_the_least_validation_loss(tmp_path, monkeypatch):
     assert tune(TEACHER, "l2", tmp_path) == Variances(0.01)
     assert {(n, kept) for _, n, _, kept in tried} == {(1000, 20)}
     assert not {seed for _, _, seed, _ in tried} & set(SEEDS)
-    with pytest.raises(ValueError, match="gmp"):
-        tune(TEACHER, "gmp", tmp_path)
 
 
 def test_all_methods_that_are_tuned_have_as_many_trials():

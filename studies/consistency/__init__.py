@@ -1,1 +1,1 @@
-"""Does pruning recover the true structure? A simulation."""
+"""A simulation of whether pruning finds the true structure: `python -m studies.consistency`."""

@@ -1,8 +1,7 @@
-"""Problems whose true structure is known: two functions of five variables among many, and a sequence of tokens of which
-three positions matter.
+"""Problems whose true structure is known: two functions of five variables among many, and a sequence of tokens.
 
-All are regressions with noise of variance 1, so that half the squared error is the negative log likelihood of an
-example, and the mean loss and the prior's 1/n are on one scale.
+All are regressions with noise of variance 1. Half the squared error is then the negative log likelihood of an example,
+so the mean loss and the prior's 1/n are on one scale.
 """
 
 from abc import ABC, abstractmethod
@@ -32,13 +31,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Problem(ABC):
-    """What is to be learned, by what model, and how long; the same for all methods.
+    """What is to be learned, by what model, and for how long. It is the same for all methods.
 
     Attributes:
-        name: in folders and tables.
+        name: used in folders and tables.
         least: the importance above which an input counts as selected.
-        spread: what the variances of the priors that are tried are multiplied by, for a truth that varies more.
-        inputs: how many there are.
+        spread: factor of the variances that are tried, larger for a truth that varies more.
+        inputs: number of inputs.
         true: which of them matter, counted from 0.
         sizes: numbers of training examples.
         kept: numbers of weights to keep, among which a validation set chooses.
@@ -57,7 +56,7 @@ class Problem(ABC):
     learning_rate: float
 
     def draw(self, n: int, rng: torch.Generator) -> Sample:
-        """`n` examples.
+        """Draw `n` examples.
 
         Example:
             >>> sample = TEACHER.draw(3, torch.Generator().manual_seed(0))
@@ -73,19 +72,19 @@ class Problem(ABC):
 
     @abstractmethod
     def mean(self, x: Tensor) -> Tensor:
-        """The true function, (n,), of inputs, (n, inputs)."""
+        """Return the true function, (n,), of inputs, (n, inputs)."""
 
     @abstractmethod
     def model(self, seed: int) -> nn.Module:
-        """A student with random weights: (n, inputs) -> (n,). The caller's random numbers stay as they were."""
+        """Return a student with random weights, (n, inputs) -> (n,), and keep the caller's random state."""
 
     @abstractmethod
     def targets(self, model: nn.Module) -> Mapping[str, nn.Parameter]:
-        """The weights that are pruned."""
+        """Return the weights that are pruned."""
 
     @abstractmethod
     def importance(self, model: nn.Module, x: Tensor) -> list[float]:
-        """How much the model uses each input; those above `least` are selected."""
+        """Return how much the model uses each input. Inputs above `least` are selected."""
 
 
 class _Student(nn.Module):
@@ -98,7 +97,7 @@ class _Student(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predictions, (n,), for inputs, (n, inputs)."""
+        """Return predictions, (n,), for inputs, (n, inputs)."""
         x = self.first(x)
         for layer in self.others:
             x = layer(self.activation(x))
@@ -107,7 +106,7 @@ class _Student(nn.Module):
 
 @dataclass(frozen=True)
 class Variables(Problem):
-    """Many variables of which the first five matter, any two of them with correlation ½, and a network that learns.
+    """Many variables of which the first five matter, any two with correlation ½, and a network that learns.
 
         xi = (e + zi) / √2,     e, zi standard normal
 
@@ -126,17 +125,17 @@ class Variables(Problem):
     def _student(self) -> nn.Module: ...
 
     def model(self, seed: int) -> nn.Module:
-        """The student, with random weights."""
+        """Return the student with random weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self._student()
 
     def targets(self, model: nn.Module) -> Mapping[str, nn.Parameter]:
-        """The input weights, (hidden, inputs)."""
+        """Return the input weights, (hidden, inputs)."""
         return {"first": model.get_parameter("first.weight")}
 
     def importance(self, model: nn.Module, x: Tensor) -> list[float]:
-        """The number of a variable's weights that survive."""
+        """Count each variable's weights that survive."""
         return [float(count) for count in (model.get_parameter("first.weight") != 0).sum(0)]
 
 
@@ -157,7 +156,7 @@ class Teacher(Variables):
     hidden: int = 16
 
     def mean(self, x: Tensor) -> Tensor:
-        """The teacher without noise."""
+        """Return the teacher without noise."""
         first = torch.tanh(2 * torch.tanh(2 * x[:, 0] - x[:, 1]))
         return first + 2 * torch.tanh(2 * torch.tanh(x[:, 2] - 2 * x[:, 3]) - torch.tanh(2 * x[:, 4]))
 
@@ -184,7 +183,7 @@ class Regression(Variables):
     hidden: tuple[int, ...] = (32, 16)
 
     def mean(self, x: Tensor) -> Tensor:
-        """The function without noise."""
+        """Return the function without noise."""
         return 5 * x[:, 1] / (1 + x[:, 0] ** 2) + 5 * torch.sin(x[:, 2] * x[:, 3]) + 2 * x[:, 4]
 
     def _student(self) -> nn.Module:
@@ -211,7 +210,7 @@ class _Encoder(nn.Module):
         self.bert, self.head = BertModel(config, add_pooling_layer=False), nn.Linear(hidden, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predictions, (n,), for tokens, (n, length); the first token is put in front here."""
+        """Return predictions, (n,), for tokens, (n, length). The first token is added here."""
         x = nn.functional.pad(x, (1, 0), value=self.bert.config.vocab_size - 1)
         return self.head(self.bert(x).last_hidden_state[:, 0]).squeeze(1)
 
@@ -246,7 +245,7 @@ class Positions(Problem):
         return torch.randint(self.vocabulary, (n, self.inputs), generator=rng)
 
     def mean(self, x: Tensor) -> Tensor:
-        """The sum of the three tables' entries."""
+        """Return the sum of the three tables' entries."""
         rng = torch.Generator().manual_seed(7)  # one fixed choice of tables
         scores = torch.linspace(-1, 1, self.vocabulary)
         scores /= scores.square().mean().sqrt()
@@ -255,18 +254,18 @@ class Positions(Problem):
         return torch.stack([effect * table[x[:, place]] for place, effect, table in parts]).sum(0)
 
     def model(self, seed: int) -> nn.Module:
-        """The student: a BERT encoder of one layer and a linear head on the first token."""
+        """Return the student: a BERT encoder of one layer and a linear head on the first token."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return _Encoder(self.inputs, self.vocabulary, self.hidden)
 
     def targets(self, model: nn.Module) -> Mapping[str, nn.Parameter]:
-        """The six matrices of the layer, 8,192 weights."""
+        """Return the six matrices of the layer, 8,192 weights."""
         return prunable_weights(model.get_submodule("bert"))
 
     @torch.no_grad()
     def importance(self, model: nn.Module, x: Tensor) -> list[float]:
-        """T_j by position, each with the same draw of tokens whatever the model."""
+        """Return T_j by position. The draws of tokens are the same for every model."""
         output, effects = model(x), []
         for place in range(self.inputs):
             rng = torch.Generator().manual_seed(place)

@@ -1,4 +1,4 @@
-"""Does pruning find the true structure as n grows? MGPP, L2 and no penalty on problems whose structure is known.
+"""Measure whether MGPP, L2 and no penalty find the true structure as n grows, on problems where it is known.
 
 The theory (Sun, Song & Liang 2021; Zhang, Sun & Liang 2024) says that with a mixture Gaussian prior the sparse network
 finds the true structure and the true function as n grows. This simulation measures both:
@@ -7,9 +7,9 @@ finds the true structure and the true function as n grows. This simulation measu
     NSR = true inputs that are missed / true inputs          negative selection rate
     excess risk = mean (g(x) - f(x))² over new examples      test error beyond the noise; g the model, f the truth
 
-One command makes all runs, and passes over those that are finished:
+One command makes all runs and skips those that are finished:
 
-    python -m studies.consistency.simulation --out data/consistency
+    python -m studies.consistency --out data/consistency
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.prior.penalties import L2
 from mgpp.prior.schedules import AnnealedPrior, CubicSparsity, LinearRamp
 from mgpp.pruning.pruner import PenaltySchedule, Pruner
-from mgpp.runs import Run, RunError, RunWriter, load_run
+from mgpp.runs import Run, RunWriter, load_run
 from studies.consistency.problems import PROBLEMS, Problem, Sample
 
 WARMUP, FROZEN, INTERVAL = 0.2, 0.6, 10  # shares of the steps before pruning and until the mask is frozen; steps
@@ -39,10 +39,10 @@ TUNING_SEEDS, TUNING_SIZE = (100, 101, 102), 1000
 
 @dataclass(frozen=True)
 class Variances:
-    """What a method is tuned in: the variances of its prior, fixed while n grows.
+    """The variances of a method's prior. They are tuned once and stay fixed while n grows.
 
     Args:
-        slab: σ1²; for L2 the variance of its Gaussian, so that its strength is 1/(n slab), what the slab amounts to.
+        slab: σ1²; for L2 the variance of its Gaussian, so that its strength is 1/(n slab), as the slab's.
         spike: σ0²; None for L2.
 
     Example:
@@ -56,7 +56,7 @@ class Variances:
     spike: float | None = None
 
     def times(self, factor: float) -> "Variances":
-        """Both variances, times a factor, to six digits.
+        """Return both variances times a factor, rounded to six digits.
 
         Example:
             >>> Variances(slab=0.1, spike=1e-3).times(10)
@@ -66,15 +66,14 @@ class Variances:
         return Variances(float(f"{factor * self.slab:.6g}"), spike)
 
     def penalty(self, n: int, begin: int, end: int) -> PenaltySchedule:
-        """L2, or the mixture with λ annealed from 0.1 to 1e-5 between two steps."""
+        """Return L2, or the mixture with λ annealed from 0.1 to 1e-5 between two steps."""
         if self.spike is None:
             return L2(1 / (n * self.slab))
         prior = MixtureGaussianPrior(LAM, self.spike, self.slab)
         return AnnealedPrior(prior, lam=LinearRamp(INITIAL_LAM, LAM, begin_step=begin, end_step=end))
 
 
-# four trials a method and problem, times the problem's `spread`; judged by validation loss at n = 1,000 on seeds of
-# their own
+# four trials a method and problem, times the problem's `spread`, judged by validation loss at n = 1,000 on other seeds
 TRIALS: dict[str, tuple[Variances, ...]] = {
     "mgpp": tuple(Variances(slab, spike) for slab in (0.01, 0.1) for spike in (1e-4, 1e-3)),
     "l2": tuple(Variances(slab) for slab in (1e-3, 0.01, 0.1, 1.0)),
@@ -82,30 +81,25 @@ TRIALS: dict[str, tuple[Variances, ...]] = {
 
 
 def trials(problem: Problem, method: str) -> list[Variances]:
-    """What is tried for a method on a problem.
-
-    Raises:
-        ValueError: if the method has nothing to tune.
+    """Return the settings that are tried for a method on a problem.
 
     Example:
         >>> [trial.slab for trial in trials(PROBLEMS["regression"], "l2")]
         [0.01, 0.1, 1.0, 10.0]
     """
-    if method not in TRIALS:
-        raise ValueError(f"method={method!r} has no trials; tune one of {', '.join(TRIALS)}")
     return [trial.times(problem.spread) for trial in TRIALS[method]]
 
 
 @cache
 def _samples(problem: Problem, n: int, seed: int) -> tuple[Sample, Sample, Sample]:
-    """For training, for validation (a quarter of n), for testing (the same whatever n and seed)."""
+    """Draw examples for training, validation (a quarter of n) and testing (the same for every n and seed)."""
     rng = torch.Generator().manual_seed(seed)
     train, validation = problem.draw(n, rng), problem.draw(max(2, n // 4), rng)
     return train, validation, problem.draw(TEST_EXAMPLES, torch.Generator().manual_seed(TEST_SEED))
 
 
 def replicate(problem: Problem, variances: Variances | None, *, n: int, seed: int, kept: int) -> dict[str, Any]:
-    """Train and prune one student, and see what it found.
+    """Train and prune one student and measure what it found.
 
     Args:
         problem: data, student and budget.
@@ -119,43 +113,33 @@ def replicate(problem: Problem, variances: Variances | None, *, n: int, seed: in
         student uses; importance, of each true input and the largest of a false one; fsr; nsr; excess_risk;
         pruning_threshold, at the last prune event.
 
-    Raises:
-        ValueError: if n, kept or a variance is out of its range.
-
     Example:
         >>> from dataclasses import replace
         >>> row = replicate(replace(PROBLEMS["teacher"], steps=10), None, n=20, seed=0, kept=5)
         >>> row["step"], row["kept"], 0 <= row["fsr"] <= 1
         (10, 5, True)
     """
-    if n < 2:
-        raise ValueError(f"n={n} must be at least 2")
     train, validation, test = _samples(problem, n, seed)
     model = problem.model(seed)
     pruner = _pruner(problem, variances, model, n, kept)
     _train_(problem, model, pruner, train, seed)
     pruner.audit()
-    trained = {"step": problem.steps, "seed": seed, "kept": kept, "pruning_threshold": _last(pruner)}
+    threshold = pruner.event.threshold if pruner.event else 0.0
+    trained = {"step": problem.steps, "seed": seed, "kept": kept, "pruning_threshold": threshold}
     return trained | _errors(model, validation, test) | _structure(problem, model, test)
 
 
 def _pruner(problem: Problem, variances: Variances | None, model: torch.nn.Module, n: int, kept: int) -> Pruner:
     targets = problem.targets(model)
     total = sum(weight.numel() for weight in targets.values())
-    if not 0 < kept < total:
-        raise ValueError(f"kept={kept} must be from 1 to {total - 1}, the number of weights less one")
     begin, end = round(WARMUP * problem.steps), round(FROZEN * problem.steps)
     penalty = None if variances is None else variances.penalty(n, begin, end)
     sparsity = CubicSparsity(0.0, 1 - kept / total, begin_step=begin, end_step=end)
     return Pruner(targets, sparsity=sparsity, penalty=penalty, n_train=n, interval=INTERVAL)
 
 
-def _last(pruner: Pruner) -> float:
-    return pruner.event.threshold if pruner.event else 0.0
-
-
 def _train_(problem: Problem, model: torch.nn.Module, pruner: Pruner, train: Sample, seed: int) -> None:
-    """Adam on batches drawn at random; half the mean squared error."""
+    """Train with Adam on random batches; the loss is half the mean squared error."""
     optimizer = torch.optim.Adam(model.parameters(), lr=problem.learning_rate)
     rate = LinearRamp(problem.learning_rate, 0.1 * problem.learning_rate, begin_step=0, end_step=problem.steps)
     rng = torch.Generator().manual_seed(seed)
@@ -195,20 +179,21 @@ def _structure(problem: Problem, model: torch.nn.Module, test: Sample) -> dict[s
 def simulate(
     problem: Problem, method: str, variances: Variances | None, folder: Path, *, n: int, seeds: Iterable[int] = SEEDS
 ) -> Run:
-    """All replications of a problem, a method and an n, logged as one run: a row of metrics a training.
+    """Run all replications of a problem, a method and an n, and log them as one run: a row of metrics a training.
 
-    A finished run in `folder` is read instead; an unfinished one is made anew.
+    A finished run in `folder` is read instead. An unfinished one is made again.
 
     Raises:
         RunError: if the folder holds something else.
     """
-    if _is_finished(folder):
+    started = (folder / "run.json").is_file()
+    if started and load_run(folder).status == "finished":
         return load_run(folder)
-    seeds = list(seeds)
-    recipe = {"problem": problem.name, "method": method, "n": n, "seeds": seeds, "variances": _plain(variances)}
+    seeds, plain = list(seeds), None if variances is None else asdict(variances)
+    recipe = {"problem": problem.name, "method": method, "n": n, "seeds": seeds, "variances": plain}
     schedule = {"warmup": WARMUP, "frozen": FROZEN, "interval": INTERVAL, "initial_lam": INITIAL_LAM, "lam": LAM}
     info = {"recipe": recipe | {"problem_settings": asdict(problem), "schedule": schedule}, **provenance()}
-    with RunWriter(folder, info, replace=(folder / "run.json").is_file()) as writer:
+    with RunWriter(folder, info, replace=started) as writer:
         rows = []
         for seed in seeds:
             for kept in problem.kept:
@@ -220,23 +205,8 @@ def simulate(
     return load_run(folder)
 
 
-def _plain(variances: Variances | None) -> dict[str, Any] | None:
-    return None if variances is None else asdict(variances)
-
-
-def _is_finished(folder: Path) -> bool:
-    try:
-        return load_run(folder).status == "finished"
-    except RunError:
-        return False
-
-
 def tune(problem: Problem, method: str, out: Path) -> Variances:
-    """The trial of a method with the least validation loss, with as many weights kept as in the middle of the list.
-
-    Raises:
-        ValueError: if the method has nothing to tune.
-    """
+    """Return the trial of a method with the least validation loss, at the middle number of weights kept."""
     middle = replace(problem, kept=(problem.kept[len(problem.kept) // 2],))
     losses: dict[Variances, float] = {}
     for number, variances in enumerate(trials(problem, method)):
@@ -247,7 +217,7 @@ def tune(problem: Problem, method: str, out: Path) -> Variances:
 
 
 def simulate_all(problems: Mapping[str, Problem], out: Path) -> None:
-    """Tune MGPP and L2, four trials each, then run all three methods at every n; the command's work."""
+    """Tune MGPP and L2 with four trials each, then run all three methods at every n."""
     for problem in problems.values():
         chosen = {method: tune(problem, method, out) for method in TRIALS}
         for n in problem.sizes:
@@ -261,7 +231,7 @@ def simulate_all(problems: Mapping[str, Problem], out: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("data/consistency"), show_default=True)
 @click.option("--problem", type=click.Choice(list(PROBLEMS)), help="One problem alone")
 def main(out: Path, problem: str | None) -> None:
-    """The consistency simulation; what is finished stays, so an interrupted one goes on."""
+    """Run the consistency simulation. Finished runs stay, so an interrupted simulation goes on."""
     torch.set_num_threads(1)
     simulate_all(PROBLEMS if problem is None else {problem: PROBLEMS[problem]}, out)
 

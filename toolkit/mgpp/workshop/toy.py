@@ -1,8 +1,8 @@
-"""A toy training of less than a second on a CPU, and the mistakes one can make in it.
+"""Train and prune a toy in less than a second on a CPU, the right way or with a mistake.
 
-Linear regression with more inputs than examples, where 12 of 800 inputs matter, in the spirit of Sun, Song & Liang
-(2021), section 5: the true structure is known, so one can count what a method found of it. The inputs enter through two
-layers, and the true ones are shared out unequally. What prunes is the real `mgpp.Pruner`.
+The toy is a linear regression with more inputs than examples, of which 12 of 800 matter, after Sun, Song & Liang
+(2021), section 5. Its true structure is known, so one can count what a method found of it. The inputs enter through two
+layers, and the true ones are divided unequally between them. `mgpp.Pruner` prunes, as in a real training.
 """
 
 import math
@@ -30,7 +30,7 @@ LEARNING_RATES = {"adam": 0.02, "sgd": 0.1}  # fall linearly to a tenth
 
 @dataclass(frozen=True)
 class ToyRun:
-    """What a toy training left behind, as tidy frames.
+    """The result of a toy training, as tidy frames.
 
     Attributes:
         metrics: a row a logged step, columns as in `Run.metrics`, and test_loss; found, the share of the true inputs
@@ -38,7 +38,7 @@ class ToyRun:
             and prior_norm, the lengths of the two gradients; passed, the factor by which clipping shortened the data
             gradient.
         weights: a row a weight at the end: layer, input, value, kept, true_weight.
-        audit: what `Pruner.audit` said after the last step: the number of zeros, or its error.
+        audit: the result of `Pruner.audit` after the last step: the number of zeros, or its error.
     """
 
     metrics: pd.DataFrame
@@ -46,16 +46,16 @@ class ToyRun:
     audit: str
 
     def ends(self, *columns: str) -> pd.DataFrame:
-        """What `compare_toys` found in the last logged step: a row a variant, a column a metric and seed."""
+        """Return metrics in the last logged step of `compare_toys`: a row a variant, a column a metric and seed."""
         last = self.metrics.groupby(["variant", "seed"], sort=False)[list(columns)].last()
         return last.pivot_table(index="variant", columns="seed", values=list(columns), sort=False)
 
     def kept_by_layer(self) -> pd.DataFrame:
-        """Of `compare_toys`: how many weights each layer kept, and how many of these are true."""
-        true = self.weights["kept"] & (self.weights["true_weight"] != 0)
-        counted = self.weights.assign(kept=self.weights["kept"].astype(int), true=true.astype(int))
-        table = counted.pivot_table(index=["variant", "seed"], columns="layer", values=["kept", "true"], aggfunc="sum")
-        return table.loc[self.weights["variant"].unique()]
+        """Count the weights that each layer of `compare_toys` kept, and how many of these are true."""
+        kept = self.weights[self.weights["kept"]]
+        kept = kept.assign(kept=1, true=(kept["true_weight"] != 0).astype(int))
+        columns = {"columns": "layer", "values": ["kept", "true"]}
+        return kept.pivot_table(index=["variant", "seed"], **columns, aggfunc="sum", sort=False, fill_value=0)
 
 
 @cache
@@ -100,26 +100,19 @@ def train_toy(
         threshold_per_layer: a mistake: a Pruner and so a threshold for each layer, instead of one for both.
         second_scale: units of the second layer's inputs, see `toy_data`.
 
-    Raises:
-        ValueError: if one of the settings is out of its range.
-
     Example:
         >>> run = train_toy(steps=30, every=10)
         >>> run.metrics["step"].tolist(), run.audit
         ([0, 10, 20, 29], 'pruning ends at step 175, but no prune event yet; train to the end')
     """
-    for name, value, known in (("optimizer", optimizer, LEARNING_RATES), ("loss", loss, ("mean", "sum"))):
-        if value not in known:
-            raise ValueError(f"{name}={value!r} is none of {', '.join(known)}")
-    if every < 1:
-        raise ValueError(f"every={every} must be at least 1")
     data, model = toy_data(seed, second_scale=second_scale), ToyModel(seed)
     if prior_dtype is not None and penalty is not None:
         penalty = TextbookPrior(penalty, prior_dtype)
-    settings: dict[str, Any] = {"sparsity": sparsity, "interval": interval, "allow_regrowth": allow_regrowth}
-    settings |= {"penalty": penalty, "n_train": len(data.x) if prior_n is None else prior_n}
     layers = [{name: weight} for name, weight in model.targets.items()]
-    pruners = [Pruner(group, **settings) for group in (layers if threshold_per_layer else [model.targets])]
+    n = len(data.x) if prior_n is None else prior_n
+    how: dict[str, Any] = {"sparsity": sparsity, "penalty": penalty, "n_train": n, "interval": interval}
+    how["allow_regrowth"] = allow_regrowth
+    pruners = [Pruner(group, **how) for group in (layers if threshold_per_layer else [model.targets])]
     start = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
     mover = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](model.parameters(), lr=start)
     rate, rows, finite = LinearRamp(start, 0.1 * start, begin_step=0, end_step=STEPS), [], True
@@ -148,10 +141,10 @@ def _gradients_(
     max_norm: float,
     clip_prior_too: bool,
 ) -> dict[str, float]:
-    """Backward, clipping and the prior, in the right or the wrong order; the lengths of both gradients."""
+    """Run backward, clip and add the prior in the right or the wrong order; return the loss and gradient norms."""
     model.zero_grad()
     errors = 0.5 * (model(data.x) - data.y).square()
-    (errors.mean() if loss == "mean" else errors.sum()).backward()
+    {"mean": errors.mean, "sum": errors.sum}[loss]().backward()
     data_norm = float(model.flat_grad.norm())
     length = torch.tensor(0.0) if clip_prior_too else nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     clipped = model.flat_grad
@@ -161,26 +154,23 @@ def _gradients_(
     if clip_prior_too:
         length = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     passed = min(1.0, max_norm / max(float(length), 1e-30))
-    mean_loss = 2 * float(errors.detach().mean())
-    return {"loss": mean_loss, "data_norm": data_norm, "prior_norm": prior_norm, "passed": passed}
+    return {"loss": 2 * errors.mean().item(), "data_norm": data_norm, "prior_norm": prior_norm, "passed": passed}
 
 
 def _pruning(pruners: Sequence[Pruner], step: int) -> dict[str, Any]:
-    """What the pruners did, averaged over their shares of the weights."""
-    total, first = sum(pruner.total for pruner in pruners), pruners[0]
-    prior = first.penalty.at(step)
+    """Return what the pruners did, averaged over their shares of the weights."""
+    first, prior = pruners[0], pruners[0].penalty.at(step)
     row: dict[str, Any] = {"phase": first.phase(step), "sparsity_target": first.target_sparsity(step)}
-    row["sparsity"] = sum(pruner.zeros() for pruner in pruners) / total
+    row["sparsity"] = sum(pruner.zeros() for pruner in pruners) / INPUTS
     row["prior_threshold"] = prior.threshold if prior.has_threshold else math.nan
     for column, name in (("pruning_threshold", "threshold"), ("regrown", "regrown"), ("mask_churn", "churn")):
-        shares = [getattr(p.event, name) * p.total / total if p.event else math.nan for p in pruners]
-        row[column] = sum(shares)
+        row[column] = sum(getattr(p.event, name) * p.total / INPUTS if p.event else math.nan for p in pruners)
     return row
 
 
 @torch.no_grad()
 def _found(model: ToyModel, data: ToyData) -> dict[str, float]:
-    """Test loss, share of the true inputs that are kept, share of the kept ones that are not true."""
+    """Return test loss, share of the true inputs that are kept, and share of the kept ones that are not true."""
     kept, true = model.flat != 0, data.true_weights != 0
     return {
         "test_loss": float((model(data.x_test) - data.y_test).square().mean()),
@@ -204,7 +194,7 @@ def _audit(pruners: Iterable[Pruner]) -> str:
 
 
 def compare_toys(variants: Mapping[str, Mapping[str, Any]], *, seeds: Iterable[int] = (0,), **common: Any) -> ToyRun:
-    """Train the toy in several ways and with several seeds.
+    """Train the toy in several ways, each with several seeds.
 
     Args:
         variants: a name for each way, and the arguments of `train_toy` that make it.
@@ -221,11 +211,14 @@ def compare_toys(variants: Mapping[str, Mapping[str, Any]], *, seeds: Iterable[i
     """
     seeds = list(seeds)
     runs = {(name, seed): train_toy(seed, **common | dict(way)) for name, way in variants.items() for seed in seeds}
-    frames = {
-        frame: pd.concat({key: getattr(run, frame) for key, run in runs.items()}, names=["variant", "seed", None])
-        .reset_index(level=["variant", "seed"])
-        .reset_index(drop=True)
-        for frame in ("metrics", "weights")
-    }
+    metrics, weights = (
+        _stacked({key: getattr(run, frame) for key, run in runs.items()}) for frame in ("metrics", "weights")
+    )
     audits = [f"{name}, seed {seed}: {run.audit}" for (name, seed), run in runs.items()]
-    return ToyRun(**frames, audit="\n".join(audits))
+    return ToyRun(metrics, weights, "\n".join(audits))
+
+
+def _stacked(frames: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+    """Stack the frames of all runs, with the columns variant and seed in front."""
+    stacked = pd.concat(frames, names=["variant", "seed", None])
+    return stacked.reset_index(level=["variant", "seed"]).reset_index(drop=True)

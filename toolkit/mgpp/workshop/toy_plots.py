@@ -1,4 +1,4 @@
-"""Plots of toy trainings: the frames of `mgpp.workshop.toy` in, Axes in, Axes out."""
+"""Plot toy trainings: the frames of `mgpp.workshop.toy` in, `ax` in, `ax` out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,14 +23,14 @@ NAMES = {
 
 
 def looks(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, str, str, str]]:
-    """For each variant its name, its rows, and a colour, a line and a marker."""
+    """Yield each variant's name and rows, with a colour, a line style and a marker."""
     for number, (name, rows) in enumerate(frame.groupby("variant", sort=False)):
         yield str(name), rows, *LOOKS[number % len(LOOKS)]
 
 
 @on_own_axes
 def plot_toy_metric(metrics: pd.DataFrame, column: str, *, ax: Axes, log: bool = False, **line: Any) -> Axes:
-    """One column through training, a line a run, coloured by variant, with the phases marked.
+    """Draw one column through training, a line a run, coloured by variant, with the phases marked.
 
     Args:
         metrics: of `compare_toys`.
@@ -44,29 +44,32 @@ def plot_toy_metric(metrics: pd.DataFrame, column: str, *, ax: Axes, log: bool =
             mark = marker if len(run) == 1 else None  # a run of one row is no line
             options = {"color": color, "linestyle": dashes, "marker": mark, "label": None if number else name}
             ax.plot(run["step"], run[column], **options | line)
-    ax.set(
-        xlabel="training step", ylabel=NAMES.get(column, column.replace("_", " ")), yscale="log" if log else "linear"
-    )
-    if not log:
+    ax.set(xlabel="training step", ylabel=_name(column))
+    if log:
+        ax.set_yscale("log")
+    else:
         ax.set_ylim(bottom=0)
     ax.legend()
     return _mark_phases(metrics, ax)
 
 
+def _name(column: str) -> str:
+    return NAMES.get(column, column.replace("_", " "))
+
+
 def _mark_phases(metrics: pd.DataFrame, ax: Axes) -> Axes:
-    """Thin lines where pruning begins and where the mask is frozen, where the log reaches that far."""
+    """Draw thin lines where pruning begins and where the mask is frozen, if the log reaches that far."""
     for phase in ("pruning", "frozen"):
         steps = metrics.loc[metrics["phase"] == phase, "step"]
         if len(steps):
             ax.axvline(steps.min(), color="0.7", linewidth=0.6, zorder=0)
-            place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "va": "bottom", "ha": "left"}
-            ax.text(steps.min(), 1.01, f"{phase} →", color="0.35", fontsize=7, **place)
+            ax.text(steps.min(), 1.01, f"{phase} →", color="0.35", fontsize=7, transform=ax.get_xaxis_transform())
     return ax
 
 
 @on_own_axes
 def plot_toy_outcomes(metrics: pd.DataFrame, column: str = "found", *, ax: Axes, **points: Any) -> Axes:
-    """How every run ended, a row a variant: a dot a seed, and a bar at the mean.
+    """Draw how every run ended, a row a variant: a dot a seed, and a bar at the mean.
 
     Args:
         metrics: of `compare_toys`.
@@ -84,14 +87,14 @@ def plot_toy_outcomes(metrics: pd.DataFrame, column: str = "found", *, ax: Axes,
         names.append(name)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
-    ax.set_xlabel(f"{NAMES.get(column, column.replace('_', ' '))}, at the end")
+    ax.set_xlabel(f"{_name(column)}, at the end")
     ax.set_xlim(*((-0.03, 1.03) if column in ("found", "false") else (0, None)))
     return ax
 
 
 @on_own_axes
 def plot_toy_weights(weights: pd.DataFrame, *, ax: Axes, **points: Any) -> Axes:
-    """Weights at the end against the true ones, by layer: on the diagonal is right, an open mark at zero was lost.
+    """Draw weights at the end against the true ones, by layer. An open mark at zero is a true weight that was lost.
 
     Args:
         weights: of one run. Weights that are zero and should be are left out.
@@ -99,7 +102,7 @@ def plot_toy_weights(weights: pd.DataFrame, *, ax: Axes, **points: Any) -> Axes:
         points: further arguments for `Axes.plot`.
     """
     shown = weights[weights["kept"] | (weights["true_weight"] != 0)]
-    ax.plot([-1, 1], [-1, 1], color="0.7", linewidth=0.6, zorder=0)
+    ax.plot([-1, 1], [-1, 1], color="0.7", linewidth=0.6, zorder=0)  # right is on the diagonal
     ax.axhline(0, color="0.7", linewidth=0.6, zorder=0)
     for (layer, rows), (color, _, marker) in zip(shown.groupby("layer", sort=False), LOOKS, strict=False):
         for kept, fill in ((True, color), (False, "none")):

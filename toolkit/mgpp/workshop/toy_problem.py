@@ -1,5 +1,6 @@
-"""The toy problem: a linear regression with more inputs than examples, whose true structure is known,
-its model, and a prior in half precision to fail with.
+"""The toy problem: linear regression with more inputs than examples and a known structure, and a model for it.
+
+`TextbookPrior` computes the prior in half precision, as a mistake to learn from.
 """
 
 from collections.abc import Iterable
@@ -47,11 +48,13 @@ def toy_data(seed: int = 0, *, n_train: int = N_TRAIN, noise: float = 0.5, secon
         ((200, 800), 12)
     """
     rng = torch.Generator().manual_seed(seed)
-    half, start, places = INPUTS // len(TRUE_INPUTS), 0, []
-    for count in TRUE_INPUTS.values():
-        places.append(start + torch.randperm(half, generator=rng)[:count])
-        start += half
-    place = torch.cat(places)
+    half = INPUTS // 2
+    place = torch.cat(
+        [
+            start + torch.randperm(half, generator=rng)[:count]
+            for start, count in zip((0, half), TRUE_INPUTS.values(), strict=True)
+        ]
+    )
     sizes = torch.linspace(0.3, 1.0, len(place))[torch.randperm(len(place), generator=rng)]
     w = torch.zeros(INPUTS)
     w[place] = torch.where(torch.rand(len(place), generator=rng) < 0.5, -sizes, sizes)
@@ -63,39 +66,38 @@ def toy_data(seed: int = 0, *, n_train: int = N_TRAIN, noise: float = 0.5, secon
 
 
 class ToyModel(nn.Module):
-    """Two linear layers side by side, each for its half of the inputs: first(x[:, :400]) + second(x[:, 400:])."""
+    """Predict with two linear layers, each on its half of the inputs: first(x[:, :400]) + second(x[:, 400:])."""
 
     def __init__(self, seed: int = 0):
         super().__init__()
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing was
+        with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
             torch.manual_seed(seed)
             self.first = nn.Linear(INPUTS // 2, 1)
             self.second = nn.Linear(INPUTS // 2, 1, bias=False)
-        weights = {name: parameter for name, parameter in self.named_parameters() if name.endswith("weight")}
-        self.targets = {name.removesuffix(".weight"): weight for name, weight in weights.items()}  # what is pruned
+        self.targets = {"first": self.first.weight, "second": self.second.weight}  # what is pruned
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predictions, (n, 1), for inputs, (n, 800)."""
+        """Return predictions, (n, 1), for inputs, (n, 800)."""
         return self.first(x[:, : INPUTS // 2]) + self.second(x[:, INPUTS // 2 :])
 
     @property
     def flat(self) -> Tensor:
-        """All targets side by side, (800,)."""
+        """The weights of both layers, (800,)."""
         return torch.cat([weight.detach().flatten() for weight in self.targets.values()])
 
     @property
     def flat_grad(self) -> Tensor:
-        """Their gradients, (800,)."""
+        """The gradients of both layers' weights, (800,)."""
         return torch.cat([weight.grad.flatten() for weight in self.targets.values() if weight.grad is not None])
 
 
 @dataclass(frozen=True)
 class TextbookPrior(Penalty):
-    """A mistake to learn from: the prior's gradient, computed and added in half precision, as one would write it down.
+    """Compute and add the prior's gradient in half precision, by the textbook formula: a mistake to learn from.
 
     Args:
         prior: a `MixtureGaussianPrior` or an annealed one.
-        dtype: the type that all is rounded to: weights, 1/σ0², 1/σ1², the gradient, its sum with the data gradient.
+        dtype: the type of all numbers: weights, 1/σ0², 1/σ1², the gradient and its sum with the data gradient.
 
     Example:
         >>> from mgpp import MixtureGaussianPrior
@@ -110,23 +112,23 @@ class TextbookPrior(Penalty):
     dtype: torch.dtype
 
     def at(self, step: int) -> "TextbookPrior":
-        """The same mistake with the prior of `step`."""
+        """Return the textbook prior of `step`."""
         return replace(self, prior=self.prior.at(step))
 
     @property
     def threshold(self) -> float:
-        """The prior threshold of the prior itself."""
+        """The prior threshold of `prior`."""
         return self.prior.threshold
 
     def penalty_grad(self, w: Tensor) -> Tensor:
-        """θ [p0/σ0² + (1-p0)/σ1²] in `dtype`."""
+        """Return θ [p0/σ0² + (1-p0)/σ1²], computed in `dtype`."""
         w = w.detach().to(self.dtype)
         spike, slab = (w.new_tensor(1 / var) for var in (self.prior.spike_var, self.prior.slab_var))
         p0 = torch.sigmoid(self.prior.log_odds_at_zero - 0.5 * w * w * (spike - slab))
         return w * (p0 * spike + (1 - p0) * slab)
 
     def add_grads_(self, grads: Iterable[Tensor], weights: Iterable[Tensor], *, n: int, compiled: bool = False) -> None:
-        """Add 1/n of it to the gradients, in `dtype`."""
+        """Add 1/n of the penalty's gradient to the gradients, in `dtype`."""
         for grad, w in zip(grads, weights, strict=True):
             grad.copy_(grad.to(self.dtype) + self.penalty_grad(w) / n)
 
