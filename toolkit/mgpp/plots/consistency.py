@@ -1,4 +1,4 @@
-"""The consistency simulation as tables and pictures: what was found, and how well it predicts, as n grows."""
+"""Tables and figures of the consistency simulation: what was found, and how well it predicts, as n grows."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,10 +21,11 @@ PROBLEM_NAMES = {
     "positions": "transformer, 3 of 16 positions",
 }
 METHODS = ("mgpp", "l2", "gmp")
+KEYS = ["problem", "method", "n"]
 
 
 def consistency_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """A row for each training of the finished runs.
+    """Return a row for each training of the finished runs.
 
     Returns:
         Columns problem, method, n, and those that `studies.consistency.simulation.replicate` logs.
@@ -32,22 +33,21 @@ def consistency_table(runs: Iterable[Run]) -> pd.DataFrame:
     Raises:
         ValueError: if no run of the simulation is finished.
     """
-    frames = [_trainings(run) for run in runs if run.status == "finished" and "problem" in run.recipe]
+    frames = [
+        run.metrics.dropna(axis="columns", how="all").assign(**{key: run.recipe[key] for key in KEYS})
+        for run in runs
+        if run.status == "finished" and "problem" in run.recipe
+    ]
     if not frames:
-        raise ValueError("no finished run of the consistency simulation; make them with studies.consistency.simulation")
+        raise ValueError("no finished run of the consistency simulation; make them with python -m studies.consistency")
     return pd.concat(frames, ignore_index=True)
 
 
-def _trainings(run: Run) -> pd.DataFrame:
-    rows = run.metrics.dropna(axis="columns", how="all")
-    return rows.assign(**{name: run.recipe[name] for name in ("problem", "method", "n")})
-
-
 def choose_kept(table: pd.DataFrame) -> pd.DataFrame:
-    """Of the trainings with the same data, the sparsest that a validation set does not tell from the best.
+    """Choose the number of weights kept by the one-standard-error rule (Breiman et al. 1984).
 
-    The one-standard-error rule (Breiman et al. 1984): fewest weights kept among those whose validation loss is at most
-    the least one plus its standard error. It needs no knowledge of the truth, and is the same for all methods.
+    Of the trainings on the same data it takes the sparsest one whose validation loss is at most the least one plus its
+    standard error. The rule does not use the truth and is the same for all methods.
 
     Args:
         table: of `consistency_table`.
@@ -61,15 +61,15 @@ def choose_kept(table: pd.DataFrame) -> pd.DataFrame:
         >>> choose_kept(table)["kept"].tolist()
         [20]
     """
-    keys = ["problem", "method", "n", "seed"]
+    keys = [*KEYS, "seed"]
     best = table.loc[table.groupby(keys)["validation_loss"].idxmin()].set_index(keys)
     bound = (best["validation_loss"] + best["validation_se"]).rename("bound")
     near = table.join(bound, on=keys).query("validation_loss <= bound").drop(columns="bound")
     return near.sort_values([*keys, "kept"]).groupby(keys, as_index=False).head(1).reset_index(drop=True)
 
 
-def summarize(rows: pd.DataFrame, by: Iterable[str] = ("problem", "method", "n")) -> pd.DataFrame:
-    """Mean and standard error over seeds of each measure, in columns such as fsr and fsr_se.
+def summarize(rows: pd.DataFrame, by: Iterable[str] = KEYS) -> pd.DataFrame:
+    """Return mean and standard error over seeds of each measure, in columns such as fsr and fsr_se.
 
     Args:
         rows: of `choose_kept`, or of `consistency_table` with one training a seed in each group.
@@ -86,7 +86,7 @@ def summarize(rows: pd.DataFrame, by: Iterable[str] = ("problem", "method", "n")
 
 @on_own_axes
 def plot_against(summary: pd.DataFrame, measure: str, x: str = "n", *, ax: Axes, **line: Any) -> Axes:
-    """A measure against n or against the weights kept, a line a method, in a band of one standard error.
+    """Draw a measure against n or the weights kept, a line a method, in a band of one standard error.
 
     Args:
         summary: of `summarize`, one problem.
@@ -96,13 +96,11 @@ def plot_against(summary: pd.DataFrame, measure: str, x: str = "n", *, ax: Axes,
         line: further arguments for `Axes.plot`.
 
     Raises:
-        ValueError: if the measure is none of these, or the summary holds several problems.
+        ValueError: if the summary holds several problems.
     """
-    if measure not in MEASURES:
-        raise ValueError(f"measure={measure!r} is none of {', '.join(MEASURES)}")
     problems = summary["problem"].unique()
     if len(problems) != 1:
-        raise ValueError(f"a panel shows one problem, not {', '.join(problems) or 'none'}; choose some rows")
+        raise ValueError(f"a panel shows one problem, not {', '.join(problems) or 'none'}")
     for method in [method for method in METHODS if method in set(summary["method"])]:
         rows = summary[summary["method"] == method].sort_values(x)
         look = style.method_look(method) | {"markersize": 3.5}
@@ -110,7 +108,7 @@ def plot_against(summary: pd.DataFrame, measure: str, x: str = "n", *, ax: Axes,
         low, high = rows[measure] - rows[f"{measure}_se"], rows[measure] + rows[f"{measure}_se"]
         ax.fill_between(rows[x], low.clip(lower=0.0), high, color=look["color"], alpha=0.15, linewidth=0)
     names = {"n": "training examples n", "kept": "weights kept"}
-    ax.set(xscale="log", xlabel=names.get(x, x), ylabel=MEASURES[measure])
+    ax.set(xscale="log", xlabel=names[x], ylabel=MEASURES[measure])
     _plain_numbers(ax.xaxis, subs=(1.0,) if x == "n" else (1.0, 2.0, 4.0))
     if measure == "excess_risk":
         ax.set_yscale("log")
@@ -120,21 +118,21 @@ def plot_against(summary: pd.DataFrame, measure: str, x: str = "n", *, ax: Axes,
     return ax
 
 
-def _plain_numbers(axis: Axis, subs: tuple[float, ...] = (1.0,)) -> None:
-    """Numbers instead of powers on a log axis."""
+def _plain_numbers(axis: Axis, subs: tuple[float, ...]) -> None:
+    """Label a log axis with numbers instead of powers."""
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def figure_consistency(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -> Figure:
-    """False selection, negative selection and excess risk against n: a row a problem, a line a method.
+    """Draw false selection, negative selection and excess risk against n: a row a problem, a line a method.
 
-    Mean over seeds in a band of one standard error; how many weights are kept is chosen by `choose_kept`.
+    Lines are means over seeds in a band of one standard error. `choose_kept` chooses how many weights are kept.
 
     Args:
         runs: of the simulation.
-        width: in inches; at a column's width the panels of a problem stand one above the other.
+        width: in inches. At a column's width the panels of a problem stand one above the other.
 
     Raises:
         ValueError: if no run of the simulation is finished.

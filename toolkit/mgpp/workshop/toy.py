@@ -54,8 +54,8 @@ class ToyRun:
         """Count the weights that each layer of `compare_toys` kept, and how many of these are true."""
         kept = self.weights[self.weights["kept"]]
         kept = kept.assign(kept=1, true=(kept["true_weight"] != 0).astype(int))
-        columns = {"columns": "layer", "values": ["kept", "true"]}
-        return kept.pivot_table(index=["variant", "seed"], **columns, aggfunc="sum", sort=False, fill_value=0)
+        keys, counts = ["variant", "seed"], ["kept", "true"]
+        return kept.pivot_table(counts, index=keys, columns="layer", aggfunc="sum", sort=False, fill_value=0)
 
 
 @cache

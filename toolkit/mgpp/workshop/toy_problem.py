@@ -74,7 +74,7 @@ class ToyModel(nn.Module):
             torch.manual_seed(seed)
             self.first = nn.Linear(INPUTS // 2, 1)
             self.second = nn.Linear(INPUTS // 2, 1, bias=False)
-        self.targets = {"first": self.first.weight, "second": self.second.weight}  # what is pruned
+        self.targets = {name: self.get_parameter(f"{name}.weight") for name in TRUE_INPUTS}  # what is pruned
 
     def forward(self, x: Tensor) -> Tensor:
         """Return predictions, (n, 1), for inputs, (n, 800)."""

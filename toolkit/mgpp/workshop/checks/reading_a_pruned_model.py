@@ -133,7 +133,7 @@ def paired_difference(answer: Answer) -> None:
     result = numbers(answer, call(answer, ours.copy(), theirs.copy()))
     if result.shape != (2,):
         raise NotYet("Two numbers are asked for: the mean difference and its standard error.")
-    unpaired = np.hypot(ours.sem(), theirs.sem())
+    unpaired = (ours.var() / n + theirs.var() / n) ** 0.5
     mistakes = [
         ((-mean, error), "The difference has the wrong sign: ours minus theirs."),
         ((mean, unpaired), "This is the error of unpaired runs. Seeds vary together: subtract seed by seed first."),
