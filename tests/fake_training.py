@@ -63,11 +63,6 @@ def die_once_or_fail(recipe, folder):
     FakeTraining("l2", error=ValueError)(recipe, folder)
 
 
-def always_die(recipe, folder):
-    """As one whose memory ran out."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def sleep_long(recipe, folder):
     """Leaves its process number beside the run's folder."""
     Path(f"{folder}.part").write_text(str(os.getpid()))

@@ -1,4 +1,4 @@
-"""A comparison: a sweep over methods, sparsities and seeds, whose runs are called as `mgpp train` calls them."""
+"""A comparison: a sweep over methods, sparsities and seeds, whose runs are named as `mgpp train` names them."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,13 +6,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mgpp.lab.recipes.recipe import Recipe, RecipeError
+from mgpp.lab.recipes.recipe import Recipe
 from mgpp.lab.sweeps.grid import Cell, cells_of
 from mgpp.lab.sweeps.launchers import Launcher, LocalProcesses
 from mgpp.lab.sweeps.sweep import Report, train_cells, unfinished
 from mgpp.lab.sweeps.worker import run_in
-
-GRID = {"method": "methods", "seed": "seeds", "sparsity.final": "sparsities"}  # a recipe's key: the argument instead
 
 
 def compare(
@@ -29,10 +27,10 @@ def compare(
     retry_failed: bool = True,
     report: Report = tqdm.write,
 ) -> Path:
-    """Train every method at every sparsity from every seed, each in `out/<run_name>`, and pass over what is done.
+    """Train every method at every sparsity with every seed, each in `out/<run_name>`.
 
-    It goes on, fails, waits and tries again as `mgpp.sweep` does. A finished run counts if its recipe is the same
-    training, see `mgpp.lab.recipes.differences`; the comparison's table marks pairs of runs of different precision.
+    It resumes, waits and tries again as `mgpp.sweep` does. A finished run counts if its recipe is the same training,
+    see `mgpp.lab.recipes.differences`. The comparison's table marks pairs of runs of different precision.
 
     Args:
         recipe: a name, a YAML file, or a recipe; all that is not varied comes from it.
@@ -40,10 +38,10 @@ def compare(
         sparsities: final sparsities.
         seeds: random seeds.
         out: the folder of the runs.
-        jobs: trainings at a time, where no launcher says otherwise.
+        jobs: trainings at a time, if no launcher is given.
         overrides: values by dotted key, as for `load_recipe`.
         launcher: where to train; by default in processes of this machine.
-        retries: how often a run is tried again whose worker died, or that failed for want of memory or disk.
+        retries: how often to try a run again whose worker died, or that ran out of memory or disk.
         retry_failed: train again what failed in an earlier comparison.
         report: takes a line for each training that ended.
 
@@ -52,7 +50,7 @@ def compare(
 
     Raises:
         RecipeError: if the recipe or the grid is wrong.
-        SweepError: before anything is trained, if `out` holds runs of the same names with other recipes.
+        SweepError: before anything is trained, if `out` has runs of the same names with other recipes.
 
     Example:
         >>> compare("reviews-quick", methods=["mgpp", "l2"], sparsities=[0.9], seeds=[0], out="c")  # doctest: +SKIP
@@ -72,25 +70,20 @@ def grid(
     seeds: Iterable[int],
     overrides: Mapping[str, Any],
 ) -> list[Recipe]:
-    """The recipe of every run, seed after seed, so that a comparison that is stopped has whole seeds.
+    """Return the recipe of every run, seed after seed, so that a comparison that is stopped has whole seeds.
 
     Raises:
-        RecipeError: if a method is unknown, a value is not valid, or `overrides` sets what the grid varies.
+        RecipeError: as `cells_of` does.
 
     Example:
         >>> [cell.run_name for cell in grid("reviews", ["dense", "l2"], [0.8, 0.9], [7], {})]
         ['reviews-dense-seed7', 'reviews-l2-0.8-seed7', 'reviews-l2-0.9-seed7']
     """
-    for key in overrides:
-        if key in GRID:
-            raise RecipeError(f"{key}={overrides[key]!r}: the comparison varies it; say {GRID[key]} instead")
-    methods, sparsities, seeds = list(methods), list(sparsities), list(seeds)
-    if not (methods and sparsities and seeds):
-        raise RecipeError("a comparison needs at least one method, one sparsity and one seed")
-    named: dict[str, Recipe] = {}  # dense has the same name at all sparsities
-    for cell in cells_of(recipe, {"sparsity.final": sparsities, "method": methods}, seeds, overrides):
-        named.setdefault(cell.recipe.run_name, cell.recipe)
-    return list(named.values())
+    cells = cells_of(recipe, {"sparsity.final": list(sparsities), "method": list(methods)}, seeds, overrides)
+    recipes: dict[str, Recipe] = {}  # dense has the same name at all sparsities
+    for cell in cells:
+        recipes.setdefault(cell.recipe.run_name, cell.recipe)
+    return list(recipes.values())
 
 
 def _failed(folder: Path) -> bool:

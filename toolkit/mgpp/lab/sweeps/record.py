@@ -1,10 +1,10 @@
-"""The record of a sweep: how often each of its runs was tried, and one frame of them all. No torch needed.
+"""The record of a sweep: the attempts at each of its runs, and one frame of them all.
 
 A sweep's folder holds the folders of its runs, and
 
     sweep.csv            the frame, a row a run
-    .attempts/NAME/      attempts.jsonl, a row each time that a worker took up the run; worker.log, what local workers
-                         said; and the lock of the worker that has it now
+    .attempts/NAME/      attempts.jsonl, a row for each time that a worker began or resumed the run; worker.log, the
+                         standard error of local workers; and the lock of the worker that trains the run now
 """
 
 import json
@@ -19,8 +19,6 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from mgpp.runs.borders import stray
-from mgpp.runs.faults import writing
 from mgpp.runs.files import RunError, write_whole
 from mgpp.runs.locks import FolderLock, is_being_written
 from mgpp.runs.reader import Run, load_run, load_runs, summary
@@ -28,11 +26,11 @@ from mgpp.runs.reader import Run, load_run, load_runs, summary
 SWEEP_FILE, ATTEMPTS_FOLDER, ATTEMPTS_FILE = "sweep.csv", ".attempts", "attempts.jsonl"
 MEASURED = ["status", "attempts", "metric", "score", "score_se", "sparsity", "seconds", "folder", "error"]
 
-Varied = Mapping[str, Mapping[str, Any]]  # a run's name: what it is told from the others by, the seed among it
+Varied = Mapping[str, Mapping[str, Any]]  # for each run's name the varied settings and the seed
 
 
 def attempts_folder(folder: str | Path) -> Path:
-    """Where the attempts at a run are noted: beside its own folder, which a run that starts anew empties.
+    """Return where the attempts at a run are noted: beside its own folder, which a run that starts anew empties.
 
     Example:
         >>> attempts_folder("sweep/lam=0.1-seed0").as_posix()
@@ -44,10 +42,10 @@ def attempts_folder(folder: str | Path) -> Path:
 
 @contextmanager
 def claim(folder: str | Path) -> Iterator[None]:
-    """Keep a run for this process, from before its first file to after its last.
+    """Lock a run for this process, from before its first file to after its last.
 
     Raises:
-        RunError: if another process has it, or a link leads from where its attempts are noted out of the runs' folder.
+        RunError: if another process has it.
 
     Example:
         >>> import tempfile
@@ -58,9 +56,7 @@ def claim(folder: str | Path) -> Iterator[None]:
         >>> is_taken(run)
         False
     """
-    place, home = attempts_folder(folder), Path(folder).parent
-    if not place.resolve().is_relative_to(home.resolve()) or stray(place):
-        raise RunError(f"a link leads from {place} out of {home}; nothing is written beyond that folder: remove it")
+    place = attempts_folder(folder)
     place.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(place)
     try:
@@ -70,7 +66,7 @@ def claim(folder: str | Path) -> Iterator[None]:
 
 
 def is_taken(folder: str | Path) -> bool:
-    """Whether a process that is alive has claimed this run, or writes it."""
+    """Return whether a process that is alive has claimed this run, or writes it."""
     return is_being_written(attempts_folder(folder)) or is_being_written(folder)
 
 
@@ -82,7 +78,7 @@ def note_attempt(folder: str | Path) -> None:
 
 
 def count_attempts(folder: str | Path) -> int:
-    """How often a worker took up the run in `folder`.
+    """Return how often a worker began or resumed the run in `folder`.
 
     Example:
         >>> count_attempts("a-run-that-does-not-exist")
@@ -93,10 +89,10 @@ def count_attempts(folder: str | Path) -> int:
 
 
 def load_sweep(folder: str | Path) -> pd.DataFrame:
-    """One frame of a sweep, a row a run, made from what its runs say now.
+    """Return one frame of a sweep, a row a run, from the present state of its runs.
 
-    Which runs there are, and which settings vary, stands in `sweep.csv`; without that file they are all runs in the
-    folder, and the settings in which their recipes differ.
+    `sweep.csv` lists the runs and the settings that vary. Without that file they are all runs in the folder, and the
+    settings in which their recipes differ.
 
     Args:
         folder: of the sweep, or any folder of runs.
@@ -107,8 +103,7 @@ def load_sweep(folder: str | Path) -> pd.DataFrame:
         folder, error (why it failed).
 
     Raises:
-        RunError: if the folder does not exist, or, without `sweep.csv`, a run in it can't be read. With it, such a run
-            counts as failed.
+        RunError: if the folder does not exist. A run that can't be read counts as failed.
 
     Example:
         >>> from mgpp.runs import RunWriter
@@ -121,67 +116,61 @@ def load_sweep(folder: str | Path) -> pd.DataFrame:
         [[1e-05, 0, 'finished', 0.75], [1e-06, 0, 'finished', 0.75]]
     """
     folder = Path(folder)
-    return sweep_frame(folder, _declared(folder) or _found(load_runs(folder)))
+    return sweep_frame(folder, _listed(folder) or _found(load_runs(folder)))
 
 
 def save_sweep(folder: str | Path, varied: Varied) -> pd.DataFrame:
-    """Write `sweep.csv`, whole or not at all, with the runs of `varied` and, below them, those that it has already."""
+    """Write `sweep.csv` with the runs of `varied` and, below them, those that it lists already."""
     folder = Path(folder)
-    with writing(folder):
-        (folder / ATTEMPTS_FOLDER).mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ATTEMPTS_FOLDER / ".lock"):  # another sweep may write its own runs into it now
-            earlier = {name: told for name, told in _declared(folder).items() if name not in varied}
-            frame = sweep_frame(folder, {**varied, **earlier})
-            write_whole(folder / SWEEP_FILE, frame.to_csv(index=False).encode())
+    (folder / ATTEMPTS_FOLDER).mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ATTEMPTS_FOLDER / ".lock"):  # another sweep may write its own runs into it now
+        earlier = {name: settings for name, settings in _listed(folder).items() if name not in varied}
+        frame = sweep_frame(folder, {**varied, **earlier})
+        write_whole(folder / SWEEP_FILE, frame.to_csv(index=False).encode())
     return frame
 
 
-def _declared(folder: Path) -> dict[str, dict[str, Any]]:
-    """What `sweep.csv` says of the runs that there are to be; nothing if it is missing or no such table."""
+def _listed(folder: Path) -> dict[Any, dict[Any, Any]]:
+    """Return the runs that `sweep.csv` lists; none if it is missing or is not such a table."""
     try:
         table = pd.read_csv(folder / SWEEP_FILE, float_precision="round_trip")
-        rows = table.drop(columns=MEASURED, errors="ignore").set_index("name").to_dict("index")
+        return table.drop(columns=MEASURED, errors="ignore").set_index("name").to_dict("index")
     except (OSError, ValueError, KeyError):
         return {}
-    inside = {name: row for name, row in rows.items() if Path(str(name)).name == name != ".."}
-    return {name: {str(key): value for key, value in row.items()} for name, row in inside.items()}
 
 
 def _found(runs: list[Run]) -> dict[str, dict[str, Any]]:
-    """The runs by name, with the settings in which their recipes differ, and the seed."""
+    """Return the settings in which the recipes of runs differ, and the seed, by the runs' names."""
     flat = {run.name: dotted(run.recipe) for run in runs}
-    keys = list(dict.fromkeys(key for recipe in flat.values() for key in recipe))
+    keys = dict.fromkeys(key for recipe in flat.values() for key in recipe if key not in ("name", "seed"))
     differ = [key for key in keys if len({repr(recipe.get(key)) for recipe in flat.values()}) > 1]
-    shown = [key for key in differ if key not in ("name", "seed")] + ["seed"]
-    return {name: {key: recipe.get(key) for key in shown} for name, recipe in flat.items()}
+    return {name: {key: recipe.get(key) for key in [*differ, "seed"]} for name, recipe in flat.items()}
 
 
 def sweep_frame(folder: Path, varied: Varied) -> pd.DataFrame:
-    """A row for each run of `varied`, whether it has begun or not; see `load_sweep`."""
-    keys = list(dict.fromkeys(key for row in varied.values() for key in row if key != "seed"))
-    rows = [_row(folder / name, dict.fromkeys([*keys, "seed"]) | dict(told)) for name, told in varied.items()]
+    """Return a row for each run of `varied`, whether it has begun or not; see `load_sweep`."""
+    keys = list(dict.fromkeys(key for settings in varied.values() for key in settings if key != "seed"))
+    rows = [_row(folder / name, dict.fromkeys([*keys, "seed"]) | dict(varied[name])) for name in varied]
     frame = pd.DataFrame(rows, columns=["name", *keys, "seed", *MEASURED])
     return frame.astype({"score": float, "score_se": float, "sparsity": float, "seconds": float})
 
 
-def _row(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's row; its recipe knows the values better than a table of text."""
-    row = {"name": folder.name, **told, "status": "waiting", "attempts": count_attempts(folder), "folder": str(folder)}
+def _row(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    row = {"name": folder.name, **settings, "attempts": count_attempts(folder), "folder": str(folder)}
     if not (folder / "run.json").is_file():
-        return row
+        return row | {"status": "waiting"}
     try:
         run = load_run(folder)
-    except RunError as damaged:  # which costs no other run its row
+    except RunError as damaged:  # the other runs keep their rows
         return row | {"status": "failed", "error": str(damaged)}
     recipe = dotted(run.recipe)
-    row |= {key: recipe.get(key, value) for key, value in told.items()}
-    found = summary([run]).iloc[0]
-    measured = {key: found[key] for key in ("status", "metric", "score", "score_se", "seconds")}
-    return {**row, **measured, "sparsity": run.final.get("sparsity"), "error": run.info.get("error")}
+    row |= {key: recipe.get(key, value) for key, value in settings.items()}  # a CSV file has texts in place of lists
+    measured = dict(summary([run]).iloc[0][["status", "metric", "score", "score_se", "seconds"]])
+    return row | measured | {"sparsity": run.final.get("sparsity"), "error": run.info.get("error")}
 
 
 def dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key.
+    """Return nested settings by dotted key.
 
     Example:
         >>> dotted({"seed": 0, "prior": {"lam": 1e-5}})
@@ -194,11 +183,11 @@ def dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means over the seeds of a sweep's frame, a row for each setting, in the order of the frame.
+    """Return means over the seeds of a sweep's frame, a row for each setting, in the order of the frame.
 
     Returns:
         The columns that vary, metric, mean, se (standard deviation over seeds, with n - 1, over √n; NaN for one seed),
-        seeds (runs that count), failed (runs that don't).
+        seeds (finished runs), failed (other runs).
 
     Example:
         >>> frame = pd.DataFrame({"name": ["a", "b"], "prior.lam": 1e-5, "seed": [0, 1], "status": "finished",
@@ -207,11 +196,16 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
         [[1e-05, 2.0, 0.0]]
     """
     keys = [key for key in frame.columns if key not in ("name", "seed", *MEASURED)]
-    rows = frame[keys].map(lambda value: str(value) if isinstance(value, list) else value)
-    rows = rows.assign(metric=frame["metric"], score=frame["score"].where(frame["status"] == "finished"))
-    if keys:  # a run that has none yet will have that of the same setting
-        rows["metric"] = rows["metric"].fillna(rows.groupby(keys, dropna=False)["metric"].transform("first"))
-    rows["metric"] = rows["metric"].fillna(next(iter(frame["metric"].dropna()), ""))
-    groups = rows.groupby([*keys, "metric"], sort=False, dropna=False)["score"]
-    table = groups.agg(mean="mean", se="sem", seeds="count", runs="size").reset_index()
-    return table.assign(failed=table.pop("runs") - table["seeds"])
+    settings = frame[keys].map(lambda value: str(value) if isinstance(value, list) else value)
+    scores = frame["score"].where(frame["status"] == "finished")
+    groups = settings.assign(sweep=0, score=scores, metric=frame["metric"]).groupby(
+        [*keys, "sweep"], sort=False, dropna=False
+    )
+    table = groups.agg(
+        metric=("metric", "first"),
+        mean=("score", "mean"),
+        se=("score", "sem"),
+        seeds=("score", "count"),
+        runs=("score", "size"),
+    )
+    return table.assign(failed=table.pop("runs") - table["seeds"]).reset_index().drop(columns="sweep")

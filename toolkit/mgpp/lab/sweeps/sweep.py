@@ -1,10 +1,9 @@
-"""Sweeps: what is to be trained, what is done already, what is tried again, and one frame of it all."""
+"""A sweep: pass over finished runs, train the others, try again what may succeed, and write one frame of them all."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,18 @@ from tqdm.auto import tqdm
 from mgpp.lab.recipes.differences import differences
 from mgpp.lab.recipes.recipe import Recipe
 from mgpp.lab.sweeps.grid import Cell, cells_of, repeated
-from mgpp.lab.sweeps.launchers import Job, Launcher, LocalProcesses, WorkerLostError
+from mgpp.lab.sweeps.launchers import Job, Launcher, LocalProcesses
 from mgpp.lab.sweeps.record import count_attempts, is_taken, save_sweep
-from mgpp.lab.sweeps.worker import has_log, run_in
-from mgpp.runs import Run, RunError, load_run, mark_failed
+from mgpp.lab.sweeps.worker import Outcome, has_log, run_in
+from mgpp.runs import Run, RunError, mark_failed
 
-LOOK_ELSEWHERE = 1.0  # seconds between two looks at runs that other processes train
+SECONDS_BETWEEN_LOOKS = 1.0  # at a run that another process trains
 
 Report = Callable[[str], None]
 
 
 class SweepError(RuntimeError):
-    """A sweep can't start as it was asked for; the message says which runs are in its way."""
+    """A sweep can't start because its folder has runs of other recipes under the same names."""
 
 
 def sweep(
@@ -40,29 +39,29 @@ def sweep(
     retries: int = 2,
     report: Report = tqdm.write,
 ) -> pd.DataFrame:
-    """Train the product of a grid and seeds, each run in a folder of its own, and go on where an earlier sweep stopped.
+    """Train the product of a grid and seeds, each run in a folder of its own.
 
-    What is finished is passed over; what stopped goes on from its last checkpoint (`save_every` in the recipe), or from
-    the start. A run that another process trains is waited for. A run that fails stops no other.
+    Finished runs are passed over. Stopped ones resume from their last checkpoint (`save_every` in the recipe), or begin
+    again without one. The sweep waits for runs that another process trains. A run that fails stops no other.
 
     Args:
         recipe: a name, a YAML file, or a recipe; all that is not varied comes from it.
         grid: values by dotted key.
         seeds: random seeds.
         out: the folder of the runs, and of the frame, `sweep.csv`, which also keeps earlier sweeps' runs.
-        jobs: trainings at a time, where no launcher says otherwise.
+        jobs: trainings at a time, if no launcher is given.
         overrides: values by dotted key that all runs have.
         launcher: where to train; by default in processes of this machine.
-        retries: how often a run is tried again whose worker died, or that failed for want of memory or disk. Other
-            errors would only come again.
+        retries: how often to try a run again whose worker died, or that ran out of memory or disk. Other errors are
+            not tried again.
         report: takes a line for each training that ended.
 
     Returns:
-        A row for each run that was asked for, see `mgpp.load_sweep`; what failed has its error in it.
+        A row for each run that was asked for, see `mgpp.load_sweep`, with the errors of those that failed.
 
     Raises:
         RecipeError: if a key or value of the grid is wrong, see `cells_of`.
-        SweepError: before anything is trained, if `out` holds runs of the same names with other recipes.
+        SweepError: before anything is trained, if `out` has runs of the same names with other recipes.
 
     Example:
         >>> frame = sweep("reviews-quick", grid={"prior.lam": [1e-6, 1e-5]}, seeds=[0, 1], out="s")  # doctest: +SKIP
@@ -74,7 +73,7 @@ def sweep(
     try:
         report(f"{len(cells)} runs in {out}: {len(cells) - len(todo)} are there, {len(todo)} to train")
         if count := repeated(cells):
-            report(f"{count} of them repeat another's training: they vary what their method has no use for")
+            report(f"{count} of them repeat another's training: they vary settings that their method ignores")
         train_cells(todo, out, launcher or LocalProcesses(jobs), retries=retries, report=report)
     finally:
         frame = save_sweep(out, varied)
@@ -82,22 +81,21 @@ def sweep(
 
 
 def unfinished(cells: Sequence[Cell], out: Path) -> list[Cell]:
-    """The cells without a finished run.
+    """Return the cells without a finished run.
 
     Raises:
-        SweepError: if a run has another recipe, unless it failed before it logged anything.
+        SweepError: if a run has another recipe, unless it ended before it logged anything.
         RunError: if a folder holds other files, or a run in it can't be read.
     """
     runs = {cell.name: run_in(out / cell.name) for cell in cells}
     wrong = [words for cell in cells if (run := runs[cell.name]) and (words := _another_recipe(cell, run))]
     if wrong:
-        advice = "nothing was trained; choose another folder, or move these away"
-        raise SweepError("\n".join([*wrong, advice]))
+        raise SweepError("\n".join([*wrong, "nothing was trained; choose another folder, or move these runs away"]))
     return [cell for cell in cells if (run := runs[cell.name]) is None or run.status != "finished"]
 
 
 def _another_recipe(cell: Cell, run: Run) -> str:
-    """Words on what a run's recipe differs in, none where it is the cell's or there is nothing to lose."""
+    """Say in what a run's recipe differs from the cell's; nothing if it does not, or has nothing to lose."""
     keys = differences(cell.recipe, run.recipe)
     if not keys or (run.status in ("failed", "stopped") and not has_log(run)):
         return ""
@@ -105,25 +103,25 @@ def _another_recipe(cell: Cell, run: Run) -> str:
 
 
 def train_cells(cells: Sequence[Cell], out: Path, launcher: Launcher, *, retries: int, report: Report) -> None:
-    """Train cells, whatever becomes of the single ones, and say in a line how each ended.
+    """Train cells, and report in a line how each ended. One that fails stops no other.
 
     Args:
         cells: without a finished run, see `unfinished`.
         out: the folder of the runs.
         launcher: where they are trained.
-        retries: how often a cell is tried again after what may pass.
+        retries: how often a cell is tried again after an error that may be temporary.
         report: takes the lines.
     """
     if not cells:
         return
     look: dict[str, Any] = {"disable": None, "unit": "run", "dynamic_ncols": True}  # no bar where there is no terminal
     with launcher, tqdm(total=len(cells), desc=out.name, **look) as bar:
-        _Training(cells, out, launcher, retries, report, bar).run()
+        _Loop(cells, out, launcher, retries, report, bar).run()
 
 
 @dataclass
-class _Training:
-    """Cells on their way: begun, begun again, or left to another process that was there first."""
+class _Loop:
+    """The loop of a sweep: begin all cells, and settle each whose job is done, until no job is left."""
 
     cells: Sequence[Cell]
     out: Path
@@ -133,120 +131,117 @@ class _Training:
     bar: tqdm
     tries: Counter[str] = field(default_factory=Counter)
     jobs: list[tuple[Job, Cell]] = field(default_factory=list)
-    elsewhere: list[Cell] = field(default_factory=list)
-    over: int = 0
+    closed: int = 0
 
     def __post_init__(self) -> None:
-        self.before = {cell.name: count_attempts(self.out / cell.name) for cell in self.cells}
+        self.attempts_before = {cell.name: count_attempts(self.out / cell.name) for cell in self.cells}
 
     def run(self) -> None:
-        """Begin all cells, and look at them again and again until none is left."""
-        self.begin([cell for cell in self.cells if not self.left_to_another(cell)])
-        look = time.monotonic()
-        while self.jobs or self.elsewhere:
-            over = [job.done() for job, _ in self.jobs]
-            ended = [pair for pair, done in zip(self.jobs, over, strict=True) if done]
-            self.jobs = [pair for pair, done in zip(self.jobs, over, strict=True) if not done]
+        """Train the cells."""
+        self.begin([cell for cell in self.cells if not self.wait_for_another(cell)])
+        while self.jobs:
+            ended = [(job, cell) for job, cell in self.jobs if job.done()]
+            self.jobs = [pair for pair in self.jobs if pair not in ended]
             for job, cell in ended:
-                self.settle(cell, *how_it_went(job))
-            if time.monotonic() - look > LOOK_ELSEWHERE:
-                self.look_elsewhere()
-                look = time.monotonic()
+                self.settle(cell, _outcome(job), is_ours=not isinstance(job, _AnotherProcess))
             time.sleep(self.launcher.pause)
 
     def begin(self, cells: Sequence[Cell]) -> None:
         """Hand cells to the launcher."""
-        threads = self.launcher.threads
-        tasks = [(replace(cell.recipe, threads=cell.recipe.threads or threads), self.out / cell.name) for cell in cells]
         self.tries.update(cell.name for cell in cells)
+        tasks = [(self.plain(cell), self.out / cell.name) for cell in cells]
         self.jobs += zip(self.launcher.begin(tasks), cells, strict=True)
 
-    def left_to_another(self, cell: Cell) -> bool:
-        """Whether another process has a cell's run; it is then waited for."""
+    def plain(self, cell: Cell) -> dict[str, Any]:
+        """Return the recipe as workers get it."""
+        return cell.recipe.as_dict() | {"threads": cell.recipe.threads or self.launcher.threads}
+
+    def wait_for_another(self, cell: Cell) -> bool:
+        """Wait for a cell's run if another process trains it; return whether one does."""
         if not is_taken(self.out / cell.name):
             return False
         self.report(f"{cell.name}: another process is training it; waiting for it")
-        self.elsewhere.append(cell)
+        self.jobs.append((_AnotherProcess(self.out / cell.name), cell))
         return True
 
-    def look_elsewhere(self) -> None:
-        """Take back the cells that other processes have let go of."""
-        free = [cell for cell in self.elsewhere if not is_taken(self.out / cell.name)]
-        self.elsewhere = [cell for cell in self.elsewhere if cell not in free]
-        for cell in free:
-            self.settle(cell, "the process that trained it is gone", passing=True, is_ours=False)
-
-    def settle(self, cell: Cell, error: str | None, passing: bool, *, is_ours: bool = True) -> None:
-        """Decide what becomes of a cell after an attempt; the files in its folder have the last word."""
-        folder = self.out / cell.name
-        if self.left_to_another(cell):
+    def settle(self, cell: Cell, outcome: Outcome, *, is_ours: bool) -> None:
+        """Decide what becomes of a cell after an attempt; the files in its folder count more than the outcome."""
+        if self.wait_for_another(cell):
             return
-        try:
-            run = run_in(folder)
-        except RunError as damaged:  # which stops no other run
-            self.close(Run(folder, {"status": "failed", "error": str(damaged)}))
-            return
-        if run is not None and run.status == "finished":
+        folder, error = self.out / cell.name, outcome["error"] or "the training ended before the run was finished"
+        run = _state_of(folder)
+        if run.status in ("finished", "damaged"):
             self.close(run)
-        elif passing and self.tried(cell) <= self.retries:
+        elif outcome["temporary"] and self.tried(cell) <= self.retries:
             self.report(f"{cell.name}: {error}; trying again")
             self.begin([cell])
         else:
-            words = error or "the training ended before the run was finished"
-            with suppress(OSError):  # a full disk, of which the words tell
-                keep_words = error is None or not is_ours  # an attempt that is refused leaves those of an earlier one
-                mark_failed(folder, words, {"recipe": cell.recipe.as_dict()}, keep_words=keep_words)
-                run = load_run(folder)
-            self.close(run or Run(folder, {"status": "failed", "error": words}))
+            keep_words = outcome["error"] is None or not is_ours  # an error of ours replaces that of an earlier attempt
+            try:
+                mark_failed(folder, error, {"recipe": cell.recipe.as_dict()}, keep_words=keep_words)
+                run = _state_of(folder)
+            except OSError:  # a full disk, of which the error tells
+                run = Run(folder, {"status": "failed", "error": error})
+            self.close(run)
 
     def tried(self, cell: Cell) -> int:
-        """Attempts in this sweep, also those that an engine made by itself."""
-        return max(self.tries[cell.name], count_attempts(self.out / cell.name) - self.before[cell.name])
+        """Return the attempts of this sweep, with those that the engine made by itself."""
+        return max(self.tries[cell.name], count_attempts(self.out / cell.name) - self.attempts_before[cell.name])
 
     def close(self, run: Run) -> None:
-        """Say how a cell ended that is not tried again."""
-        self.over += 1
+        """Report how a cell ended that is not tried again."""
+        self.closed += 1
         self.bar.update()
-        self.report(f"[{self.over}/{len(self.cells)}] {in_a_line(run)}")
+        self.report(f"[{self.closed}/{len(self.cells)}] {_summary_line(run)}")
+
+
+class _AnotherProcess:
+    """The job of a run that another process trains: done when that process has let go of it."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.next_look = folder, 0.0
+
+    def done(self) -> bool:
+        """Return whether the other process has let go; look once a second at most."""
+        if time.monotonic() < self.next_look:
+            return False
+        self.next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        return not is_taken(self.folder)
+
+    def result(self) -> Outcome:
+        """Return an outcome; the files in the folder tell whether the run is finished."""
+        return {"error": "the process that trained it is gone", "temporary": True}
+
+
+def _outcome(job: Job) -> Outcome:
+    """Return how a job went; a worker that was lost could succeed another time."""
+    try:
+        return job.result()
+    except Exception as lost:  # each engine has its own errors for a worker that died
+        return {"error": f"{type(lost).__name__}: {str(lost).partition(chr(10))[0]}", "temporary": True}
+
+
+def _state_of(folder: Path) -> Run:
+    """Return the run in a folder; one of status missing or damaged if it can't be read."""
+    try:
+        return run_in(folder) or Run(folder, {"status": "missing"})
+    except RunError as damaged:
+        return Run(folder, {"status": "damaged", "error": str(damaged)})
 
 
 def not_finished(names: Iterable[str], out: str | Path) -> list[str]:
-    """A line on each of these runs that is not finished: what became of it. Other runs in the folder don't count.
+    """Return a line for each of these runs that is not finished, with its status and error.
 
     Example:
         >>> not_finished(["reviews-l2-0.9-seed0"], "a-folder-that-does-not-exist")
         ['reviews-l2-0.9-seed0: missing']
     """
-    lines = []
-    for name in names:
-        try:
-            run = run_in(Path(out) / name)
-        except RunError as damaged:
-            lines.append(f"{name}: {damaged}")
-            continue
-        if run is None or run.status != "finished":
-            words = [run.status, run.info.get("error")] if run else ["missing"]
-            lines.append(f"{name}: {', '.join(filter(None, words))}")
-    return lines
+    runs = [_state_of(Path(out) / name) for name in names]
+    return [_summary_line(run) for run in runs if run.status != "finished"]
 
 
-def how_it_went(job: Job) -> tuple[str | None, bool]:
-    """Why an attempt failed, None if it did not, and whether it may go otherwise another time."""
-    try:
-        outcome = job.result()
-    except WorkerLostError as error:
-        return str(error), True
-    return outcome["error"], outcome["passing"]
-
-
-def in_a_line(run: Run) -> str:
-    """How a run ended.
-
-    Example:
-        >>> in_a_line(Run(Path("a"), {"status": "failed", "error": "MemoryError: too large"}))
-        'a: failed, MemoryError: too large'
-    """
+def _summary_line(run: Run) -> str:
     if run.status != "finished":
-        return f"{run.name}: failed, {run.info.get('error', 'without a word')}"
+        return f"{run.name}: {', '.join(filter(None, [run.status, run.info.get('error')]))}"
     score = run.final.get(run.metric)
     return f"{run.name}: {run.metric} {'NaN' if score is None else f'{score:.4g}'}, {run.info['wall_seconds']:.0f} s"

@@ -1,4 +1,4 @@
-"""What a worker does, on whatever machine: take up a run, go on with it where it stopped, and say how that ended."""
+"""What a worker does on any machine: begin or resume a run, and report how that ended."""
 
 import json
 import os
@@ -18,23 +18,24 @@ from mgpp.lab.training.faults import OutOfMemoryError
 from mgpp.runs import Run, check_folder, is_being_written, load_run
 from mgpp.runs.faults import StorageError
 
-# what may be another time otherwise: a file system, a full disk, memory that a neighbour took
-PASSING = (OSError, StorageError, MemoryError, OutOfMemoryError, torch.OutOfMemoryError)
+# another attempt may succeed after these: a file system, a full disk, memory that another process took
+TEMPORARY = (OSError, StorageError, MemoryError, OutOfMemoryError, torch.OutOfMemoryError)
 
 TrainOne = Callable[[Recipe, Path], None]
 
 
 class Outcome(TypedDict):
-    """How an attempt at a run ended, if its process lived to say so; all None and False where the run is finished."""
+    """How an attempt at a run ended.
+
+    `error` is None if the run is finished. `temporary` is whether another attempt may succeed.
+    """
 
     error: str | None
-    passing: bool
+    temporary: bool
 
 
 def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = None) -> Outcome:
-    """Take up a run. This is what every launcher calls, so it takes and returns plain data.
-
-    A run that is finished, or that another process has, is left alone.
+    """Begin or resume a run, unless it is finished or another process has it. Every launcher calls this.
 
     Args:
         recipe: as plain data, see `Recipe.as_dict`.
@@ -42,7 +43,7 @@ def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = No
         train_one: what trains; by default `train_or_resume`.
     """
     if is_taken(folder):
-        return {"error": "another process was training it", "passing": True}
+        return {"error": "another process was training it", "temporary": True}
     try:
         with claim(folder):
             run = run_in(folder)
@@ -50,16 +51,14 @@ def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = No
                 note_attempt(folder)
                 (train_one or train_or_resume)(recipe_from(recipe), Path(folder))
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}", "passing": isinstance(error, PASSING) or is_taken(folder)}
-    return {"error": None, "passing": False}
+        temporary = isinstance(error, TEMPORARY) or is_taken(folder)
+        return {"error": f"{type(error).__name__}: {error}", "temporary": temporary}
+    return {"error": None, "temporary": False}
 
 
 def train_or_resume(recipe: Recipe, folder: Path) -> None:
-    """Go on with the run in `folder` from its last checkpoint; one that has logged nothing yet begins anew."""
-    from mgpp.lab.training.train import (  # takes seconds, and a worker whose run is finished needs none of it
-        resume,
-        train,
-    )
+    """Resume the run in `folder` from its last checkpoint; train it anew if it has logged nothing yet."""
+    from mgpp.lab.training.train import resume, train  # takes seconds, which a finished run does not need
 
     run = run_in(folder)
     if run is not None and has_log(run):
@@ -69,13 +68,13 @@ def train_or_resume(recipe: Recipe, folder: Path) -> None:
 
 
 def has_log(run: Run) -> bool:
-    """Whether there is something to lose: at least one row of metrics."""
-    with warnings.catch_warnings(action="ignore"):  # a last row that was cut off is no news here
+    """Return whether a run has logged at least one row of metrics."""
+    with warnings.catch_warnings(action="ignore"):  # a last row that was cut off does not matter here
         return not run.metrics.empty
 
 
 def run_in(folder: str | Path) -> Run | None:
-    """The run that a folder holds, if there is one.
+    """Return the run in a folder, None if the folder is empty or missing.
 
     Raises:
         RunError: if the folder holds other files instead, or a run that can't be read.
@@ -91,9 +90,9 @@ def run_in(folder: str | Path) -> Run | None:
 
 
 def stop_with_the_parent() -> None:
-    """Watch standard input, which the parent keeps open as long as it lives, and stop when it is gone.
+    """Kill this process when its standard input ends, which the parent keeps open as long as it lives.
 
-    So a sweep that is killed leaves nothing behind that goes on training; a checkpoint is what the next one resumes.
+    So a sweep that is killed leaves no worker behind; the next sweep resumes from the last checkpoint.
     """
 
     def _watch() -> None:
@@ -103,7 +102,7 @@ def stop_with_the_parent() -> None:
     threading.Thread(target=_watch, daemon=True).start()
 
 
-if __name__ == "__main__":  # the other side of launchers.LocalProcesses: a recipe comes in, an outcome goes out
+if __name__ == "__main__":  # the process that launchers.LocalProcesses starts: it reads a recipe, prints an outcome
     asked = json.loads(sys.stdin.buffer.readline())
     stop_with_the_parent()
-    print("\n" + json.dumps(work(asked, sys.argv[1])))  # on a line of its own, the last one
+    print("\n" + json.dumps(work(asked, sys.argv[1])))  # on the last line, alone

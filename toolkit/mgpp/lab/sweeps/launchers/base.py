@@ -1,41 +1,32 @@
-"""What every launcher is: it begins trainings, and says when each is over."""
+"""What a launcher is: it begins trainings, and each of its jobs tells when it is done."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from mgpp.lab.recipes.recipe import Recipe
 from mgpp.lab.sweeps.worker import Outcome
 
-Task = tuple[Recipe, Path]
+Task = tuple[Mapping[str, Any], Path]  # a recipe as plain data, and the folder of its run
 Work = Callable[[Mapping[str, Any], str], Outcome]
 
 
 class LauncherError(RuntimeError):
-    """A launcher can't be used as it was asked for; the message says what it lacks."""
-
-
-class WorkerLostError(RuntimeError):
-    """A worker ended without saying how its training went: killed, out of memory, or its machine is gone."""
+    """A launcher can't be used: its package is missing, an option is wrong, or its cluster can't be reached."""
 
 
 class Job(Protocol):
     """A training that was begun."""
 
     def done(self) -> bool:
-        """Whether it is over, one way or another."""
+        """Return whether it is over, in whatever way."""
 
     def result(self) -> Outcome:
-        """How it went.
-
-        Raises:
-            WorkerLostError: if the worker did not live to say so.
-        """
+        """Return how it went, or raise any exception if its worker was lost."""
 
 
 class Launcher(Protocol):
-    """Begins trainings. It is a context manager, and stops what still trains where that is left early.
+    """Begins trainings. It is a context manager; leaving it stops what still trains.
 
     Attributes:
         threads: of a training whose recipe does not say; None leaves it to the worker.
@@ -54,7 +45,7 @@ class Launcher(Protocol):
 
 
 def optional(package: str) -> Any:
-    """An engine's package, which comes with an extra of the toolkit.
+    """Import a package that comes with the extra `cluster`.
 
     Raises:
         LauncherError: if it is not installed.

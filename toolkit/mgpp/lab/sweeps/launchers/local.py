@@ -7,29 +7,31 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
 
 import torch
 
-from mgpp.lab.sweeps.launchers.base import Job, LauncherError, Task, Work, WorkerLostError
+from mgpp.lab.sweeps.launchers.base import Job, Task, Work
 from mgpp.lab.sweeps.record import attempts_folder
 from mgpp.lab.sweeps.worker import Outcome
 
 LOG_FILE = "worker.log"
 
 
-class LocalProcesses:
-    """Each training in a process of its own on this machine, so that one that crashes ends nothing else.
+class WorkerDiedError(RuntimeError):
+    """A worker process ended without reporting how its training went."""
 
-    The processes end when this one does, however it ends. Where there are several GPUs each process sees one of them.
+
+class LocalProcesses:
+    """Each training in a process of its own on this machine, so that one that crashes stops no other.
+
+    The processes end when this one does, however it ends. If there are several GPUs each process sees one of them.
 
     Args:
-        jobs: trainings at a time; they share the machine's threads where their recipes don't say how many each has.
-        work: what is called instead, in a thread of this process.
-
-    Raises:
-        LauncherError: if `jobs` is below 1.
+        jobs: trainings at a time; they share the machine's threads if their recipes don't say how many each has.
+        work: a function to call instead, in a thread of this process.
 
     Example:
         >>> with LocalProcesses(jobs=2) as launcher:
@@ -40,11 +42,9 @@ class LocalProcesses:
     pause = 0.05
 
     def __init__(self, jobs: int = 1, work: Work | None = None):
-        if jobs < 1:
-            raise LauncherError(f"jobs={jobs} must be at least 1")
         self.threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
         self._work = work or self._work_in_a_process
-        self._pool, self._processes, self._stopped = ThreadPoolExecutor(jobs), set[subprocess.Popen[str]](), False
+        self._pool, self._processes, self._stopped = ThreadPoolExecutor(jobs), list[subprocess.Popen[str]](), False
         self._gpus: SimpleQueue[str | None] = SimpleQueue()
         gpus = _visible_gpus()
         for slot in range(jobs):
@@ -52,49 +52,37 @@ class LocalProcesses:
 
     def begin(self, tasks: Sequence[Task]) -> Sequence[Job]:
         """Queue trainings, of which `jobs` run at a time."""
-        return [self._pool.submit(self._work, recipe.as_dict(), str(folder)) for recipe, folder in tasks]
+        return [self._pool.submit(self._work, recipe, str(folder)) for recipe, folder in tasks]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stopped = True
-        for process in tuple(self._processes):
-            process.kill()
+        for process in self._processes:
+            process.kill()  # which does nothing to those that have ended
         self._pool.shutdown(cancel_futures=True)
 
     def _work_in_a_process(self, recipe: Mapping[str, Any], folder: str) -> Outcome:
-        gpu = self._gpus.get()
+        log, gpu = attempts_folder(folder) / LOG_FILE, self._gpus.get()
         try:
-            with worker_process(folder, gpu) as process:
-                return self._watch(process, recipe, folder)
-        except BrokenPipeError:
-            raise WorkerLostError("the worker ended before it had its recipe") from None
-        except OSError as error:  # no room for its log, or no process to be had
-            return {"error": f"the worker could not be started: {error}", "passing": True}
+            with start_worker(folder, log, gpu) as process:
+                self._processes.append(process)
+                if self._stopped:
+                    process.kill()
+                return outcome_of(process, recipe, log)
         finally:
             self._gpus.put(gpu)
 
-    def _watch(self, process: "subprocess.Popen[str]", recipe: Mapping[str, Any], folder: str) -> Outcome:
-        self._processes.add(process)
-        try:
-            if self._stopped:
-                process.kill()
-            return outcome_of(process, recipe, folder)
-        finally:
-            self._processes.discard(process)
-
 
 def _visible_gpus() -> list[str]:
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return told.split(",") if told else [str(number) for number in range(torch.cuda.device_count())]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def worker_process(folder: str, gpu: str | None) -> "subprocess.Popen[str]":
-    """Start `mgpp.lab.sweeps.worker` for a run; what it writes to standard error is appended to the run's log file."""
-    log = attempts_folder(folder) / LOG_FILE
+def start_worker(folder: str, log: Path, gpu: str | None) -> "subprocess.Popen[str]":
+    """Start `mgpp.lab.sweeps.worker` for a run, with its standard error appended to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
     with log.open("ab") as errors:
         return subprocess.Popen(
             [sys.executable, "-m", "mgpp.lab.sweeps.worker", folder],
@@ -102,28 +90,28 @@ def worker_process(folder: str, gpu: str | None) -> "subprocess.Popen[str]":
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the sweep, which then ends its workers
+            env=os.environ if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
+            start_new_session=True,  # Ctrl-C goes to the sweep, which then stops its workers
         )
 
 
-def outcome_of(process: "subprocess.Popen[str]", recipe: Mapping[str, Any], folder: str) -> Outcome:
-    """Hand a recipe to a worker's process, and wait for what it answers.
+def outcome_of(process: "subprocess.Popen[str]", recipe: Mapping[str, Any], log: Path) -> Outcome:
+    """Send a recipe to a worker process, and wait for its answer.
 
-    Its standard input stays open meanwhile: by its end the worker sees that nobody waits any more.
+    Its standard input stays open meanwhile; the worker stops when it ends.
 
     Raises:
-        WorkerLostError: if the process fails; with the signal that killed it.
+        WorkerDiedError: if the process fails; with its signal or exit status.
     """
     assert process.stdin is not None
     assert process.stdout is not None
-    with suppress(BrokenPipeError):  # dead already; how, its exit status tells
+    with suppress(BrokenPipeError):  # it is dead already; the exit status tells why
         process.stdin.write(json.dumps(recipe) + "\n")
         process.stdin.flush()
-    said = process.stdout.read()
+    printed = process.stdout.read()
     status = process.wait()
     if status < 0:
-        raise WorkerLostError(f"killed by signal {-status}; the memory may not suffice")
+        raise WorkerDiedError(f"killed by signal {-status}; it may have run out of memory")
     if status > 0:
-        raise WorkerLostError(f"exit status {status}; see {attempts_folder(folder) / LOG_FILE}")
-    return json.loads(said.splitlines()[-1])
+        raise WorkerDiedError(f"exit status {status}; see {log}")
+    return json.loads(printed.splitlines()[-1])

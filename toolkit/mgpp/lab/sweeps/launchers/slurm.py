@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from mgpp.lab.sweeps.launchers.base import Job, LauncherError, Task, Work, WorkerLostError, optional
+from mgpp.lab.sweeps.launchers.base import Job, LauncherError, Task, Work, optional
 from mgpp.lab.sweeps.record import ATTEMPTS_FOLDER
 from mgpp.lab.sweeps.worker import Outcome, work
 
@@ -14,24 +14,24 @@ SLURM_DEFAULTS = {"timeout_min": 60, "name": "mgpp"}
 class SlurmJobs:
     """Each training as a job of Slurm, through submitit; several at once are one array.
 
-    A job that is preempted, or runs into its time limit, is put into the queue again and goes on from its last
-    checkpoint. Jobs outlive the sweep that began them, unless it is stopped by Ctrl-C, which cancels them.
+    A job that is preempted, or reaches its time limit, is queued again and resumes from its last checkpoint. Jobs
+    outlive the sweep that began them, unless it is stopped by Ctrl-C, which cancels them.
 
     Args:
-        folder: of the sweep, on a file system that the nodes share; job scripts, what is handed over (as pickles that
-            submitit writes and reads itself) and logs lie in `.attempts/submitit` in it.
+        folder: of the sweep, on a file system that the nodes share; `.attempts/submitit` in it has job scripts, logs,
+            and the pickles by which submitit hands over recipes.
         parameters: of submitit's AutoExecutor without their prefix, such as partition, gpus_per_node, timeout_min (60
-            by default) or max_num_timeout, how often a job that ran into its limit is put into the queue again (3).
+            by default) or max_num_timeout, how often a job that reached its limit is queued again (3).
         jobs: jobs of an array at a time; all by default.
-        cluster: "slurm", or another executor of submitit's.
+        cluster: "slurm", or another executor of submitit.
         work: what a job calls.
 
     Raises:
-        LauncherError: if submitit is not installed, there is no Slurm here, or a parameter is unknown.
+        LauncherError: if submitit is not installed or refuses a parameter, or there is no Slurm here.
 
     Example:
         >>> with SlurmJobs(folder, {"partition": "gpu", "gpus_per_node": 1}) as launcher:  # doctest: +SKIP
-        ...     [job] = launcher.begin([(recipe, folder / "run")])
+        ...     [job] = launcher.begin([(recipe.as_dict(), folder / "run")])
     """
 
     pause = 1.0
@@ -58,16 +58,14 @@ class SlurmJobs:
         except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
             raise LauncherError(f"--slurm: {str(error).splitlines()[0]}") from None
         self.threads = parameters.get("cpus_per_task")
-        self._work, self._jobs = work, list[_SlurmJob]()
+        self._work, self._jobs = work, list[Any]()
 
     def begin(self, tasks: Sequence[Task]) -> Sequence[Job]:
-        """Submit jobs, as one array where there are several."""
+        """Submit jobs, as one array if there are several."""
         with self._executor.batch():
-            submitted = [
-                self._executor.submit(_Requeued(self._work), recipe.as_dict(), str(folder.resolve()))
-                for recipe, folder in tasks
+            jobs = [
+                self._executor.submit(_Requeued(self._work), recipe, str(folder.resolve())) for recipe, folder in tasks
             ]
-        jobs = [_SlurmJob(job) for job in submitted]
         self._jobs += jobs
         return jobs
 
@@ -76,11 +74,12 @@ class SlurmJobs:
 
     def __exit__(self, *error: Any) -> None:
         for job in self._jobs:
-            job.cancel()
+            if not job.done():
+                job.cancel()
 
 
 class _Requeued:
-    """Work that is submitted again as it was when its job is preempted; the run's folder knows how far it came."""
+    """Work that submitit submits again when its job is preempted; the run's folder has the checkpoint."""
 
     def __init__(self, work: Work):
         self.work = work
@@ -89,28 +88,7 @@ class _Requeued:
         return self.work(recipe, folder)
 
     def checkpoint(self, recipe: Mapping[str, Any], folder: str) -> Any:
-        """What submitit submits in its place: the same again."""
+        """Return what submitit submits in its place: the same work."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, recipe, folder)
-
-
-class _SlurmJob:
-    def __init__(self, job: Any):
-        self._job = job
-
-    def done(self) -> bool:
-        """Whether it is over."""
-        return self._job.done()
-
-    def result(self) -> Outcome:
-        """How it went."""
-        if self._job.exception() is not None:
-            place = self._job.paths.stderr
-            raise WorkerLostError(f"job {self._job.job_id} ended ({self._job.state}) without a result; see {place}")
-        return self._job.result()
-
-    def cancel(self) -> None:
-        """Stop it, if it is not over."""
-        if not self.done():
-            self._job.cancel()
