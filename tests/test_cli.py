@@ -91,7 +91,7 @@ def test_check_says_what_is_missing(monkeypatch):
         (["compare", "reviews", "--sparsities", "a"], 2, "--sparsities"),
         (["sweep", "reviews", "--jobs", "0"], 2, "--jobs"),
         (["sweep", "reviews", "--grid=prior.lam"], 1, "prior.lam"),
-        (["sweep", "reviews", "--slurm=partition=gpu"], 1, "--slurm"),
+        (["sweep", "reviews", "--slurm=partition=gpu"], 1, "no options --slurm"),
         (["sweep", "reviews", "--launcher=ray", "--resources=num_gpus"], 1, "--resources"),
     ],
 )

@@ -74,7 +74,7 @@ def sweep(recipe: str, grid: tuple[str, ...], out: Path | None, retries: int, dr
         click.echo(frame[["name", "status", "attempts"]].to_string(index=False))
         click.echo(f"{len(cells)} runs in {folder}: {len(cells) - len(todo)} are there, {len(todo)} to train")
         return
-    launcher = make_launcher(folder=folder, retries=retries, **options)
+    launcher = make_launcher(folder=folder, **options)
     frame = sweep(recipe, **asked, out=folder, launcher=launcher, retries=retries)
     _show_means(over_seeds(frame))
     click.echo(folder / SWEEP_FILE)
@@ -123,7 +123,7 @@ def compare(
     asked["overrides"] = overrides
     if readme:
         page_with("", readme, markers)  # before hours of training, see that the page can hold the table
-    launcher = make_launcher(folder=folder, retries=retries, **launch)
+    launcher = make_launcher(folder=folder, **launch)
     compare(recipe, **asked, out=folder, launcher=launcher, retries=retries)
     frame = comparison_frame(load_runs(folder))
     metrics = {name: judged_by(rows)[0] for name, rows in frame.groupby("recipe")}
