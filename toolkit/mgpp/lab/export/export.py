@@ -1,7 +1,5 @@
 """Export a run: write its pruned model as a folder that others can load, with exactly the zeros that the run logged."""
 
-import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +18,6 @@ from mgpp.lab.export.card import write_card
 from mgpp.lab.export.folder import check_place, write_record
 from mgpp.lab.export.packed import ExportError, pack_tensors
 from mgpp.lab.export.unpacking import PACKED, read_weights
-from mgpp.lab.recipes.recipe import load_recipe, recipe_names
-from mgpp.lab.sweeps.record import dotted
 from mgpp.runs import Run, load_run
 from mgpp.runs.files import whole_folder
 
@@ -70,7 +66,7 @@ def export(
     check_place(to, replace=replace)
     targets = _targets(run)
     model = _load_model(run.checkpoint, dtype)
-    weights = _clean_targets(model, targets, run)
+    weights = _pruned_weights(model, targets, run)
     with whole_folder(to) as folder:
         model.save_pretrained(folder)
         _save_tokenizer(run.checkpoint, folder)
@@ -90,28 +86,11 @@ def _targets(run: Run) -> dict[str, dict[str, Any]]:
     if run.status != "finished":
         raise ExportError(f"{run.folder} is {run.status}, not finished; continue it: mgpp train --resume {run.folder}")
     if not run.checkpoint.is_dir():
-        raise ExportError(f"{run.checkpoint} is missing (git keeps no weights); train again: {train_again(run)}")
+        raise ExportError(f"{run.checkpoint} is missing (git keeps no weights): repeat the run with save_model=true")
     try:
         return {row["name"]: {"layer": row["layer"], "kind": row["kind"]} for row in run.info["targets"]["table"]}
     except (KeyError, TypeError) as error:
         raise ExportError(f"{run.folder}/run.json: targets.table does not list pruned matrices: {error!r}") from error
-
-
-def train_again(run: Run) -> str:
-    """Return the command that repeats a run and keeps its model.
-
-    Example:
-        >>> train_again(Run(Path("old"), {"recipe": {"name": "reviews", "method": "l2", "save_model": False}}))
-        'mgpp train reviews --set method=l2 --out NEW-FOLDER'
-    """
-    name = run.recipe.get("name")
-    if name not in recipe_names():
-        return "mgpp train RECIPE.yaml --out NEW-FOLDER"
-    usual, asked = dotted(load_recipe(name).as_dict()), dotted({**run.recipe, "save_model": True})
-    changed = {key: value for key, value in asked.items() if value != usual.get(key)}
-    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in changed.items()}
-    words = [f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items()]
-    return " ".join(["mgpp train", name, *words, "--out NEW-FOLDER"])
 
 
 def _load_model(folder: Path, dtype: str | None) -> PreTrainedModel:
@@ -140,7 +119,7 @@ def _load_model(folder: Path, dtype: str | None) -> PreTrainedModel:
     return model
 
 
-def _clean_targets(model: PreTrainedModel, targets: Mapping[str, Any], run: Run) -> dict[str, Tensor]:
+def _pruned_weights(model: PreTrainedModel, targets: Mapping[str, Any], run: Run) -> dict[str, Tensor]:
     """Return the pruned matrices by name after turning -0.0 into 0.0 and counting their zeros."""
     parameters = dict(model.named_parameters())
     if missing := [name for name in targets if name not in parameters]:
@@ -148,7 +127,11 @@ def _clean_targets(model: PreTrainedModel, targets: Mapping[str, Any], run: Run)
     weights = {name: parameters[name].detach() for name in targets}
     for weight in weights.values():
         weight.masked_fill_(weight == 0, 0.0)
-    _check_zeros(run, weights, run.checkpoint)
+    zeros, logged = sum(_zeros(weight) for weight in weights.values()), run.final.get("zeros")
+    if zeros != logged:
+        raise ExportError(
+            f"{run.checkpoint} has zeros={zeros} in its pruned matrices, but run.json says zeros={logged}"
+        )
     return weights
 
 
@@ -169,24 +152,18 @@ def _pack_weights(folder: Path, targets: Mapping[str, Any]) -> None:
 
 
 def _read_again(run: Run, model: PreTrainedModel, folder: Path, targets: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the state dict that was written, after counting its zeros.
+    """Return the state dict that was written, after counting its zeros in a model that is loaded from it.
 
-    It is loaded into a model for that, because names on disk can differ from those of parameters, which run.json holds.
+    Names on disk can differ from those of the model's parameters, which run.json lists.
     """
     state = read_weights(folder.glob("*.safetensors"))
     again = type(model).from_pretrained(None, config=model.config, state_dict=dict(state), trust_remote_code=False)
-    _check_zeros(run, {name: weight for name, weight in again.named_parameters() if name in targets}, folder)
+    _pruned_weights(again, targets, run)
     return state
 
 
 def _zeros(weight: Tensor) -> int:
     return weight.numel() - int(weight.count_nonzero())
-
-
-def _check_zeros(run: Run, weights: Mapping[str, Tensor], where: Path) -> None:
-    zeros, logged = sum(_zeros(weight) for weight in weights.values()), run.final.get("zeros")
-    if zeros != logged:
-        raise ExportError(f"{where}: the pruned matrices hold {zeros} zeros, but run.json says zeros={logged}")
 
 
 def _facts(

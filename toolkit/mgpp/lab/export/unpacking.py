@@ -14,7 +14,6 @@ from mgpp.lab.export.packed import ExportError, unpack_tensors
 from mgpp.runs.files import whole_folder
 
 PACKED = ".packed.safetensors"
-COPIED = (".json", ".jinja", ".md", ".model", ".txt")  # settings, tokenizer, card
 
 
 def load_packed(folder: str | Path) -> dict[str, Tensor]:
@@ -56,10 +55,10 @@ def unpack(folder: str | Path, to: str | Path, *, replace: bool = False) -> Path
     check_place(to, replace=replace)
     weights, record = load_packed(folder), read_record(folder)
     with whole_folder(to) as plain:
+        shutil.copytree(
+            folder, plain, ignore=shutil.ignore_patterns(".*", "*.safetensors*", RECORD), dirs_exist_ok=True
+        )
         save_torch_state_dict(weights, plain, max_shard_size="50GB")
-        for file in folder.iterdir():
-            if file.suffix in COPIED and file.name != RECORD:
-                shutil.copyfile(file, plain / file.name)
         facts = {key: value for key, value in record.items() if key not in ("format", "files")}
         write_record(plain, **facts | {"layout": "plain"})
     return to
