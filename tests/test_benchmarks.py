@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from mgpp import MixtureGaussianPrior
 from mgpp.pruning.masks import pack, prune_, unpack
-from mgpp.pruning.observer import _signed_counts
+from mgpp.pruning.observer import signed_counts
 from mgpp.pruning.threshold import find_cut
 from tools.tables import benchmark_markdown, training_lines
 
@@ -54,7 +54,7 @@ def test_the_textbook_adds_and_counts_the_same(textbook):
     prior.add_grads_([ours], [w], n=3)
     textbook.add_grads_(prior, [theirs], [w], n=3)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
-    assert (_signed_counts(w, 325) == textbook.signed_counts(w, 325)).all()
+    assert (signed_counts(w) == textbook.signed_counts(w)).all()
 
 
 def test_the_kernels_race_and_fill_the_table(textbook, tmp_path):

@@ -6,6 +6,7 @@ from matplotlib.colors import to_rgba
 from mgpp import RunWriter, load_run, load_runs
 from mgpp.plots import distributions, style
 from mgpp.plots.movies import shared_steps
+from mgpp.runs.histograms import magnitude_shares
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def test_both_signs_fall_into_one_bin_and_zeros_only_count_in_the_whole():
         "count": [1, 10, 7, 50, 2, 30],
     }
     weights = pd.DataFrame({"step": 3} | columns)
-    bins = distributions.magnitude_shares(weights)
+    bins = magnitude_shares(weights)
     assert bins["left"].tolist() == [1e-7, 0.1]
     assert bins["count"].tolist() == [7, 40]
     assert bins["per_decade"].tolist() == pytest.approx([0.07 / 6, 0.4])
@@ -30,7 +31,7 @@ def test_both_signs_fall_into_one_bin_and_zeros_only_count_in_the_whole():
 def test_the_area_over_decades_is_the_share_that_is_not_zero(pair):
     for run in pair:
         step = int(run.weights["step"].max())
-        bins = distributions.magnitude_shares(run.weights, step)
+        bins = magnitude_shares(run.weights, step)
         area = (bins["per_decade"] * np.log10(bins["right"] / bins["left"])).sum()
         assert area == pytest.approx(1 - distributions.moment(run, step)["zeros"], abs=1e-3)
 
@@ -62,7 +63,7 @@ def test_the_distribution_is_the_logged_one_with_both_thresholds(pair):
     ax = distributions.plot_weight_distribution(run, step)
     (stairs,) = ax.patches
     values, edges, _ = stairs.get_data()
-    bins = distributions.magnitude_shares(run.weights, step).set_index("left")["per_decade"]
+    bins = magnitude_shares(run.weights, step).set_index("left")["per_decade"]
     drawn = dict(zip(edges, values, strict=False))
     assert {left: height for left, height in drawn.items() if height} == bins.to_dict()
     assert stairs.get_facecolor() == to_rgba(style.method_look("mgpp")["color"])

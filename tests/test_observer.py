@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from mgpp import CubicSparsity, MixtureGaussianPrior, Observer, Pruner
+from mgpp import CubicSparsity, MixtureGaussianPrior, NoPenalty, Observer, Pruner
 from mgpp.prior import chunks
-from mgpp.pruning.observer import BIN_EDGES, follow, histogram_rows, layer_rows, spike_edge, trajectory_rows
+from mgpp.pruning.observer import follow, histogram_rows, layer_rows, spike_edge, trajectory_rows
+from mgpp.runs.histograms import BIN_EDGES
 
 NAME = "bert.encoder.layer.1.output.dense.weight"
 
@@ -70,7 +71,7 @@ def test_evaluation_leaves_the_random_state_alone():
 
 def test_layers():
     weight = torch.tensor([0.0, 2.0, -4.0, 0.0])
-    (row,) = layer_rows({NAME: weight}, 7, None).to_dict("records")
+    (row,) = layer_rows({NAME: weight}, 7, NoPenalty()).to_dict("records")
     assert row["layer"] == 1
     assert row["kind"] == "output"
     assert (row["sparsity"], row["abs_mean"], row["n"], row["step"]) == (0.5, 1.5, 4, 7)
@@ -92,6 +93,28 @@ def test_layers_equal_torch_whatever_the_chunks(monkeypatch):
 def test_the_spike_reaches_everywhere_or_nowhere_without_a_threshold():
     assert spike_edge(MixtureGaussianPrior(0.0, 1e-8, 0.1)) == np.inf
     assert spike_edge(MixtureGaussianPrior(1.0, 1e-8, 0.1)) == 0
+
+
+class Cutoff(NoPenalty):
+    """A penalty of one's own, with a threshold and no variances."""
+
+    lam, threshold, has_threshold = 0.5, 0.2, True
+
+
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        (NoPenalty(), (None, None, None, None)),
+        (Cutoff(), (0.2, 0.5, None, 5 / 8)),
+        (MixtureGaussianPrior(1.0, 1e-8, 0.1), (None, 1.0, 1e-8, 0.0)),
+    ],
+)
+def test_any_penalty_with_a_threshold_is_logged(penalty, expected):
+    pruner, memory, observer = make()
+    pruner.penalty = penalty
+    observer.measure(2)
+    observer.write({})
+    assert tuple(memory.rows[0][name] for name in ("prior_threshold", "lam", "spike_var", "spike_fraction")) == expected
 
 
 def test_histogram_by_hand():

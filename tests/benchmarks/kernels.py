@@ -10,7 +10,7 @@ from harness import free_gb, peak_extra_mb, race
 from mgpp import MixtureGaussianPrior, magnitude_threshold, prunable_weights
 from mgpp.lab.models.packages import MINILM
 from mgpp.pruning.masks import apply_, prune_
-from mgpp.pruning.observer import _bins, _signed_counts
+from mgpp.pruning.observer import signed_counts
 from mgpp.pruning.threshold import find_cut
 
 N_TRAIN, SHARE = 10_000, 0.9
@@ -129,13 +129,12 @@ def event_rows(size, weights, named, cut, k, slow, rounds):
         prune_(named, found, more - found.below, first)
 
     def histogram(counts):
-        bins = len(_bins()[0])
-        return lambda: [counts(w, bins) for w in weights]
+        return lambda: [counts(w) for w in weights]
 
     races = [
         ("prune event", event, lambda: textbook.prune(weights, more, bools), 12 * total),
         ("frozen mask", lambda: apply_(named, first), lambda: textbook.apply_(weights, bools), 8 * total),
-        ("histogram", histogram(_signed_counts), histogram(textbook.signed_counts), 4 * total),
+        ("histogram", histogram(signed_counts), histogram(textbook.signed_counts), 4 * total),
     ]
     rows = []
     for what, ours, theirs, traffic in races:

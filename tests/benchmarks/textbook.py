@@ -8,8 +8,8 @@ import torch
 
 from mgpp import MixtureGaussianPrior
 from mgpp.architectures import kind_of, layer_of
-from mgpp.pruning.observer import BIN_EDGES
 from mgpp.pruning.pruner import PruneEvent
+from mgpp.runs.histograms import BIN_EDGES, signed_bins
 
 
 def add_grads_(prior: MixtureGaussianPrior, grads, weights, *, n):
@@ -70,12 +70,12 @@ def after_step(pruner, step):
 
 
 @torch.no_grad()
-def layer_rows(weights, step, prior):
+def layer_rows(weights, step, penalty):
     """The layers' frame, a statistic at a time."""
-    return pd.DataFrame([layer_row(name, weight, step, prior) for name, weight in weights.items()])
+    return pd.DataFrame([layer_row(name, weight, step, penalty) for name, weight in weights.items()])
 
 
-def layer_row(name, weight, step, prior):
+def layer_row(name, weight, step, penalty):
     """One row of the layers' frame, a statistic at a time."""
     size = weight.detach().abs()
     return {
@@ -87,13 +87,13 @@ def layer_row(name, weight, step, prior):
         "sparsity": float((size == 0).float().mean()),
         "abs_mean": float(size.mean()),
         "abs_std": float(size.std(correction=0)),
-        "spike_fraction": float((size < prior.threshold).float().mean()) if prior else math.nan,
+        "spike_fraction": float((size < penalty.threshold).float().mean()) if penalty.has_threshold else math.nan,
     }
 
 
-def signed_counts(weight, bins) -> np.ndarray:
+def signed_counts(weight) -> np.ndarray:
     """The histogram of one weight: a search for every value among the edges."""
-    values = weight.detach().flatten()
+    values, bins = weight.detach().flatten(), len(signed_bins()[0])
     size = torch.bucketize(values.abs(), torch.tensor(BIN_EDGES, dtype=torch.float32, device=values.device), right=True)
     index = torch.where(values == 0, 0, torch.where(values < 0, -1, 1) * (size + 1)) + bins // 2
     return torch.bincount(index, minlength=bins).cpu().numpy()

@@ -62,7 +62,7 @@ def shares(steps: int, recipe: str = "reviews", **overrides: Any) -> dict[str, d
         patch.object(Pruner, "before_step", textbook.before_step),
         patch.object(Pruner, "after_step", textbook.after_step),
         patch("mgpp.pruning.observer.layer_rows", textbook.layer_rows),
-        patch("mgpp.pruning.observer._signed_counts", textbook.signed_counts),
+        patch("mgpp.pruning.observer.signed_counts", textbook.signed_counts),
     )
     return {"ours": run(recipe, steps, **overrides), "textbook": run(recipe, steps, *slow, **overrides)}
 

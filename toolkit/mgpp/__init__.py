@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pruning.observer": ["Observer"],
         # runs: the record
         "runs": ["Run", "RunError", "RunWriter", "load_run", "load_runs"],
-        "runs.snapshots": ["Snapshots"],
+        "runs.histograms": ["Snapshots"],
         # plots: the pictures
         "plots.landscape": ["plot_paths", "plot_penalties", "plot_prior_family", "plot_pulls", "plot_weights"],
         "plots.runs": [

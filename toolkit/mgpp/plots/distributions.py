@@ -10,55 +10,10 @@ from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
 from mgpp.plots.runs import mark_phases
 from mgpp.runs import Run
+from mgpp.runs.histograms import histogram_at, magnitude_shares, share_of_zeros
 
 MAGNITUDES, SHARES = (1e-7, 1.0), (1e-4, 20.0)  # the axes' limits; above 100% is room for the thresholds' names
 X_TICKS, Y_TICKS = (1e-7, 1e-5, 1e-3, 0.1), (1e-4, 1e-3, 0.01, 0.1, 1.0)
-
-
-def magnitude_shares(weights: pd.DataFrame, step: int | None = None) -> pd.DataFrame:
-    """What share of a model's weights has which magnitude at one logged step, both signs together.
-
-    A bin of `count` weights from `left` to `right` holds count / (N · log10(right / left)) of the weights per decade of
-    magnitude, with N all weights, the zeros among them; the area over a logarithmic axis is the share that is not zero.
-
-    Args:
-        weights: frame of `Run.weights`.
-        step: a logged step; the last by default.
-
-    Returns:
-        Columns left, right (edges of the magnitudes), count (over all targets), per_decade. Zeros and the weights
-        beyond the outermost edges count in N but have no row.
-
-    Raises:
-        ValueError: if no histogram was logged at this step.
-
-    Example:
-        >>> rows = {"step": [7, 7, 7], "left": [-0.1, 0.0, 0.01], "right": [-0.01, 0.0, 0.1], "count": [1, 6, 3]}
-        >>> magnitude_shares(pd.DataFrame(rows))
-           left  right  count  per_decade
-        0  0.01    0.1      4         0.4
-    """
-    rows = _rows_at(weights, step)
-    edges = np.sort(rows[["left", "right"]].abs().to_numpy(), axis=1)
-    bins = pd.DataFrame({"left": edges[:, 0], "right": edges[:, 1], "count": rows["count"].to_numpy()})
-    bins = bins[(bins["left"] > 0) & np.isfinite(bins["right"])].groupby(["left", "right"], as_index=False).sum()
-    bins["per_decade"] = bins["count"] / rows["count"].sum() / np.log10(bins["right"] / bins["left"])
-    return bins
-
-
-def _rows_at(weights: pd.DataFrame, step: int | None) -> pd.DataFrame:
-    if weights.empty:
-        raise ValueError(
-            "no histogram of the weights is logged; train with a run_writer, or wait for the first logged step"
-        )
-    steps = weights["step"]
-    rows = weights[steps == (steps.max() if step is None else step)]
-    if rows.empty:
-        raise ValueError(
-            f"no histogram of the weights at step={step}; logged are {steps.min()} to {steps.max()}: "
-            "see Run.weights['step'].unique()"
-        )
-    return rows
 
 
 def moment(run: Run, step: int | None = None) -> dict[str, Any]:
@@ -75,23 +30,20 @@ def moment(run: Run, step: int | None = None) -> dict[str, Any]:
     Raises:
         ValueError: if no histogram, or no row of metrics, was logged at this step.
     """
-    rows = _rows_at(run.weights, step)
+    rows = histogram_at(run.weights, step)
     step = int(rows["step"].iloc[0])
-    found = run.metrics[run.metrics["step"] == step]
-    if found.empty:  # the histogram is written first
+    of_step = run.metrics[run.metrics["step"] == step]
+    if of_step.empty:  # the histogram is written first
         raise ValueError(
             f"{run.name} has no row of metrics for step {step} yet; wait for it, or choose an earlier step"
         )
-    logged = found.iloc[-1]
-    zeros = rows.loc[(rows["left"] == 0) & (rows["right"] == 0), "count"].sum() / rows["count"].sum()
+    logged = of_step.iloc[-1]
     thresholds = {
         name: float(logged[name]) if pd.notna(logged[name]) and logged[name] > 0 else None
         for name in ("pruning_threshold", "prior_threshold")
     }
-    last = int(run.metrics["step"].max())
-    return {"step": step, "last": last, "phase": logged["phase"], "sparsity": logged["sparsity"], "zeros": zeros} | (
-        thresholds
-    )
+    found = {"step": step, "last": int(run.metrics["step"].max()), "zeros": share_of_zeros(rows)}
+    return found | {"phase": logged["phase"], "sparsity": logged["sparsity"]} | thresholds
 
 
 @on_own_axes

@@ -13,6 +13,7 @@ from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
 from mgpp.plots.landscape import excess, mark_prior_threshold, plot_penalties, plot_prior_family
 from mgpp.runs import Run
+from mgpp.runs.histograms import remaining_density
 
 __all__ = [
     "excess",
@@ -28,24 +29,6 @@ __all__ = [
     "plot_trajectories",
     "remaining_density",
 ]
-
-
-def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.DataFrame:
-    """The density of the nonzero weights of a model at one logged step, from the histogram `Run.weights`.
-
-    Args:
-        weights: frame of `Run.weights`.
-        step: a logged step; the last by default.
-
-    Returns:
-        Columns left, right (edges of the bins, finite), count (over all targets), density (integrates to 1).
-    """
-    step = weights["step"].max() if step is None else step
-    rows = weights[(weights["step"] == step) & ~((weights["left"] == 0) & (weights["right"] == 0))]
-    bins = rows.groupby(["left", "right"], as_index=False)["count"].sum()
-    bins = bins[np.isfinite(bins["left"]) & np.isfinite(bins["right"])]
-    bins["density"] = bins["count"] / bins["count"].sum() / (bins["right"] - bins["left"])
-    return bins.sort_values("left", ignore_index=True)
 
 
 @on_own_axes

@@ -13,7 +13,7 @@ from mgpp.plots.runs import run_label
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
 from mgpp.runs.files import plain
-from mgpp.runs.snapshots import Snapshots
+from mgpp.runs.histograms import Snapshots
 
 SCRIPTS = ("formulas.js", "counts.js", "panels.js", "explorer.js")  # one module, in this order
 PRETRAINED = "pretrained model"

@@ -1,4 +1,4 @@
-// The formulas of mgpp.prior.mixture and mgpp.runs.snapshots once more, for the browser; a test holds them equal.
+// The formulas of mgpp.prior.mixture and mgpp.runs.histograms once more, for the browser; a test holds them equal.
 // Names of settings are those of Python: lam, spike_var, slab_var, learning_rate, n.
 
 const sigmoid = (x) => (x < 0 ? Math.exp(x) / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x)));

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mgpp.runs.snapshots import Snapshots
+from mgpp.runs.histograms import Snapshots
 
 NAMES = ("encoder.layer.0.attention.self.query.weight", "encoder.layer.1.output.dense.weight")
 
