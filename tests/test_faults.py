@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mgpp import RunError
 from mgpp.lab.recipes.recipe import Recipe
 from mgpp.lab.training.faults import (
     DivergedError,
@@ -24,7 +23,7 @@ from mgpp.lab.training.faults import (
     explain_errors,
     handle_signals,
 )
-from mgpp.runs.faults import StorageError, check_writable, writing
+from mgpp.runs.errors import StorageError, writing
 
 SCRIPT = Path(__file__).parent / "reliability" / "faults.py"
 RESUMED = "resumed to the same weights and log"
@@ -103,12 +102,6 @@ def test_errors_about_other_files_are_not_about_the_run(tmp_path):
     with pytest.raises(StorageError, match="can't be written"), writing(tmp_path):
         (tmp_path / "file").mkdir()
         (tmp_path / "file").write_text("a folder is no file")
-
-
-def test_a_link_to_nowhere_is_no_folder(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(RunError, match="link is a file"):
-        check_writable(tmp_path / "link")
 
 
 class FakeTrainer:

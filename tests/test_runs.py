@@ -8,7 +8,7 @@ import pytest
 
 from mgpp import RunError, RunWriter, load_run, load_runs
 from mgpp.runs import METRICS_COLUMNS, RunWarning, mark_failed, reader, summary
-from mgpp.runs.parts import write_part
+from mgpp.runs.frames import write_part
 
 
 def rows(step):
@@ -55,7 +55,7 @@ def test_a_row_cut_off_in_the_middle_is_left_out_with_a_warning(tmp_path):
         writer.metrics({"step": 1, "loss": 0.25})
     path = tmp_path / "run" / "metrics.jsonl"
     path.write_text(path.read_text()[:-8])
-    with pytest.warns(UserWarning, match="the last row was cut off"):
+    with pytest.warns(RunWarning, match="metrics.jsonl"):
         assert load_run(tmp_path / "run").metrics["loss"].tolist() == [0.5]
 
 
@@ -64,18 +64,18 @@ def test_a_broken_row_before_the_last_is_an_error(tmp_path):
         writer.metrics({"step": 0})
     path = tmp_path / "run" / "metrics.jsonl"
     path.write_text("not a row\n" + path.read_text())
-    with pytest.raises(RunError, match="line 1 is not a row of metrics: 'not a row'"):
+    with pytest.raises(RunError, match="metrics.jsonl, line 1 "):
         _ = load_run(tmp_path / "run").metrics
 
 
-@pytest.mark.parametrize("line", ['{"step": Infinity}', "[" * 100_000, "{}", '{"step": null}'])
+@pytest.mark.parametrize("line", ['{"step": Infinity}', "{}", '{"step": null}', "3"])
 def test_going_on_with_a_log_that_holds_no_row_is_refused(line, tmp_path):
     with pytest.raises(KeyboardInterrupt), RunWriter(tmp_path / "run") as writer:
         writer.metrics({"step": 0})
         raise KeyboardInterrupt
     with (tmp_path / "run" / "metrics.jsonl").open("a") as stream:
         stream.write(line + "\n")
-    with pytest.raises(RunError, match="line 2 is not a row of metrics: .*; remove that line"):
+    with pytest.raises(RunError, match="metrics.jsonl, line 2 "):
         RunWriter(tmp_path / "run", resume_at=1)
 
 
@@ -93,7 +93,7 @@ def test_joining_that_was_interrupted_counts_nothing_twice(tmp_path):
 def test_a_folder_that_holds_another_run_is_refused(tmp_path):
     with RunWriter(tmp_path / "run", {"name": "first"}) as writer:
         writer.metrics({"step": 0})
-    with pytest.raises(RunError, match="holds another run"):
+    with pytest.raises(RunError, match="--replace"):
         RunWriter(tmp_path / "run")
     assert load_run(tmp_path / "run").info["name"] == "first"
     with RunWriter(tmp_path / "run", {"name": "second"}, replace=True):
@@ -105,31 +105,33 @@ def test_a_folder_that_holds_another_run_is_refused(tmp_path):
 def test_a_folder_with_other_files_is_never_deleted(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     for replace in (False, True):
-        with pytest.raises(RunError, match="is not an empty folder"):
+        with pytest.raises(RunError, match=tmp_path.name):
             RunWriter(tmp_path, replace=replace)
     assert (tmp_path / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "field"),
     [
-        ("{", "is not readable"),
-        ("[]", "does not describe a run"),
+        ("{", "run.json"),
+        ("[]", "status"),
         ('{"status": "running", "format": 99}', "format 99"),
         ('{"status": "running", "format": "1"}', "format 1"),
-        ('{"status": "running", "format": 1, "recipe": null}', "damaged: recipe=None must be keys and values"),
+        ('{"status": "running", "format": 1, "recipe": null}', "recipe"),
     ],
 )
-def test_foreign_folders(tmp_path, text, words):
+def test_a_damaged_or_newer_run_json_is_refused(tmp_path, text, field):
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(RunError, match=words):
+    with pytest.raises(RunError, match=field):
         load_run(tmp_path)
 
 
 def test_missing_folders(tmp_path):
-    with pytest.raises(RunError, match="holds no run"):
-        load_run(tmp_path)
-    with pytest.raises(RunError, match="is not a folder"):
+    (tmp_path / "a-file").touch()
+    for path in (tmp_path, tmp_path / "a-file"):
+        with pytest.raises(RunError, match="run.json"):
+            load_run(path)
+    with pytest.raises(RunError, match="nowhere"):
         load_runs(tmp_path / "nowhere")
     assert load_runs(tmp_path) == []
     assert summary([]).empty
@@ -193,9 +195,9 @@ def test_run_json_is_plain_json(tmp_path):
 
 def test_a_row_needs_its_step_and_values_must_be_plain(tmp_path):
     with RunWriter(tmp_path / "run", {"final": {"accuracy": float("nan")}}) as writer:
-        with pytest.raises(RunError, match="needs its step, this one has only loss"):
+        with pytest.raises(RunError, match="step"):
             writer.metrics({"loss": 0.5})
-        with pytest.raises(RunError, match="is a set, which a run can't hold"):
+        with pytest.raises(RunError, match="set"):
             writer.metrics({"step": 0, "seen": {1}})
     assert load_run(tmp_path / "run").final == {"accuracy": None}
 
@@ -227,15 +229,8 @@ def test_damaged_and_foreign_part_files(tmp_path):
     assert len(load_run(tmp_path / "run").layers) == 2
     path = folder / "00000000-00000000.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RunError, match="00000000-00000000.parquet is not readable"):
+    with pytest.raises(RunError, match="00000000-00000000.parquet"):
         _ = load_run(tmp_path / "run").layers
-
-
-def test_a_file_is_no_folder(tmp_path):
-    with RunWriter(tmp_path / "run"):
-        pass
-    with pytest.raises(RunError, match="run.json holds no run"):
-        load_run(tmp_path / "run" / "run.json")
 
 
 def test_what_was_logged_stays_when_a_run_is_resumed(tmp_path):
@@ -262,7 +257,7 @@ def test_what_was_logged_stays_when_a_run_is_resumed(tmp_path):
     assert run.layers["sparsity"].tolist() == [0.1, 0.2, 0.1, 0.2, 0.5, 0.5]
     assert (run.status, run.info["replaced"], run.info["resumed_at"], run.seed) == ("finished", [20], [10], 7)
     assert "error" not in run.info
-    with pytest.raises(RunError, match="there is nothing to resume"):
+    with pytest.raises(RunError, match="finished"):
         RunWriter(tmp_path / "run", resume_at=30)
 
 
@@ -275,17 +270,6 @@ def test_no_row_of_a_step_that_has_several_is_lost(tmp_path):
     with RunWriter(tmp_path / "run", resume_at=10):
         pass
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log
-
-
-def test_odd_numbers_of_an_earlier_part_do_not_stop_a_run(tmp_path):
-    with RunWriter(tmp_path / "run") as writer:
-        writer.metrics({"step": 0, "loss": 1.0})
-    mark_failed(tmp_path / "run", "killed")
-    info = json.loads((tmp_path / "run" / "run.json").read_text())
-    (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"wall_seconds": None, "replaced": ["x", 3]}))
-    with RunWriter(tmp_path / "run", resume_at=0) as writer:
-        writer.metrics({"step": 0, "loss": 2.0})
-    assert load_run(tmp_path / "run").info["replaced"] == [0, 3]
 
 
 def test_a_run_that_was_killed_while_its_parts_were_joined_goes_on(tmp_path):
@@ -319,39 +303,9 @@ def test_one_damaged_run_does_not_hide_the_others(tmp_path):
     (tmp_path / "newer" / "run.json").write_text('{"status": "finished", "format": 99}')
     with pytest.warns(RunWarning) as warned:
         assert [run.name for run in load_runs(tmp_path)] == ["good"]
-    words = [str(each.message) for each in warned]
-    assert ["its end is missing" in words[0], "upgrade mgpp" in words[1]] == [True, True]
-    with pytest.raises(RunError, match="upgrade mgpp"):
+    assert [name in str(each.message) for each, name in zip(warned, ("cut", "newer"), strict=True)] == [True, True]
+    with pytest.raises(RunError, match="format 99"):
         load_runs(tmp_path / "newer")
-
-
-@pytest.mark.parametrize("file", ["run.json", "metrics.jsonl"])
-def test_half_a_character_is_damage(tmp_path, file):
-    """JSON can write it, but neither a frame nor a file can hold it."""
-    for name in ("good", "odd"):
-        with RunWriter(tmp_path / name, {"recipe": {"method": "mgpp"}}) as writer:
-            writer.metrics({"step": 0, "phase": "pruning"})
-            writer.metrics({"step": 1})
-    path = tmp_path / "odd" / file
-    path.write_text(path.read_text().replace("mgpp", "\\ud800").replace("pruning", "\\udfff"))
-    with pytest.warns(RunWarning, match="half a character"):
-        assert [run.name for run in load_runs(tmp_path)] == ["good"]
-
-
-def test_half_a_character_in_an_error_does_not_damage_the_run(tmp_path):
-    with pytest.raises(ValueError, match="no file"), RunWriter(tmp_path / "run"):
-        raise ValueError("no file \udcff.txt")
-    assert load_run(tmp_path / "run").info["error"] == "ValueError: no file ?.txt"
-
-
-def test_a_folder_in_place_of_the_log_does_not_hide_other_runs(tmp_path):
-    for name in ("good", "odd"):
-        with RunWriter(tmp_path / name):
-            pass
-    (tmp_path / "odd" / "metrics.jsonl").unlink()
-    (tmp_path / "odd" / "metrics.jsonl").mkdir()
-    with pytest.warns(RunWarning, match=r"metrics\.jsonl is not readable: Is a directory"):
-        assert [run.name for run in load_runs(tmp_path)] == ["good"]
 
 
 def test_a_run_that_is_half_deleted_can_be_replaced(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from mgpp.lab.training import checkpoints, states
 from mgpp.lab.training import train as train_module
 from mgpp.lab.training.trainer import PruningTrainer
 from mgpp.pruning.pruner import Pruner
-from mgpp.runs import FRAMES, load_run, locks, parts, rows, writer
+from mgpp.runs import FRAMES, frames, load_run, locks, metrics_log, writer
 
 METHODS = ("mgpp", "platon", "movement", "l0")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -77,8 +77,8 @@ def half_model(save: Callable[..., None], model: Any, folder: Path, *args: Any, 
 PLACES: dict[str, tuple[Any, str, Callable[..., None] | None]] = {
     "a training step": (PruningTrainer, "training_step", None),
     "a prune event, or keeping the mask": (Pruner, "after_step", None),
-    "a row of metrics": (rows.RowLog, "_write", half_row),
-    "a part file": (parts, "write_part", None),
+    "a row of metrics": (metrics_log.MetricsLog, "_write", half_row),
+    "a part file": (frames, "write_part", None),
     "a file's content": (Path, "write_bytes", half_bytes),
     "a file's rename": (os, "replace", None),
     "bringing a file to the disk": (os, "fsync", None),
@@ -126,7 +126,7 @@ class Moment:
             return os.kill(os.getpid(), signal.SIGKILL)
 
         setattr(owner, name, wrapped)
-        if owner is parts:  # the writer has the function under a name of its own
+        if owner is frames:  # the writer has the function under a name of its own
             writer.write_part = wrapped
 
 
@@ -140,7 +140,7 @@ def count_calls(calls: Counter[str]) -> None:
             return original(*args, **kwargs)
 
         setattr(owner, name, counted)
-        if owner is parts:
+        if owner is frames:
             writer.write_part = counted
 
 
@@ -203,7 +203,7 @@ def logged(folder: Path) -> dict[str, list[str]]:
     complete = log.read_text().split("\n")[:-1] if log.exists() else []
     seen = []
     for frame in FRAMES:
-        for path in parts.part_files(folder / f"{frame}.parquet"):
+        for path in frames.part_files(folder / f"{frame}.parquet"):
             seen += [f"{frame} {step}" for step in pd.read_parquet(path)["step"].unique()]
     damaged = []
     for checkpoint in checkpoints.checkpoints(folder / "checkpoints"):

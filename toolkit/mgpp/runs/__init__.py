@@ -12,9 +12,11 @@ A run's folder, `data/runs/<name>/`:
 This package alone knows these names. A folder can be read while it is written and after a crash.
 """
 
-from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError, RunWarning
+from mgpp.runs.errors import RunError, RunWarning, StorageError
+from mgpp.runs.frames import FRAMES, check_frames
 from mgpp.runs.locks import is_being_written, refuse_if_written
-from mgpp.runs.reader import Run, check_frames, load_run, load_runs, summary
+from mgpp.runs.metrics_log import METRICS_COLUMNS
+from mgpp.runs.reader import FORMAT_VERSION, Run, load_run, load_runs, summary
 from mgpp.runs.scores import format_score, unit
 from mgpp.runs.writer import RunWriter, check_folder, mark_failed
 
@@ -26,6 +28,7 @@ __all__ = [
     "RunError",
     "RunWarning",
     "RunWriter",
+    "StorageError",
     "check_folder",
     "check_frames",
     "format_score",

@@ -1,7 +1,8 @@
-"""Who writes a run: an advisory lock on its folder, which the system lets go of when the process ends, however it ends.
+"""Lock a run's folder, so that two processes never write the same run.
 
-The lock is one on the file `.lock`; `.writer.json` says who holds it and for how long it has been training. Both are
-removed when the writer is done. A process that is killed leaves them behind, and they block nobody.
+The lock is on the file `.lock`; `.writer.json` says which process holds it and for how many seconds it has worked. Both
+are removed when the writer is done. A process that is killed leaves them behind: the system releases its lock, so they
+block nobody.
 """
 
 import json
@@ -14,20 +15,21 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mgpp.runs.files import RunError, write_whole
+from mgpp.runs.errors import RunError
+from mgpp.runs.files import write_whole
 
 LOCK_FILE, WRITER_FILE = ".lock", ".writer.json"
 
 
 class FolderLock:
-    """Held by the one process that writes a run's folder.
+    """Hold the lock of a run's folder until `release`.
 
     Args:
         folder: of the run; it must exist.
         seconds: of work on the run so far, for the note.
 
     Raises:
-        RunError: if somebody else writes the run; with process, machine and time.
+        RunError: if another process writes the run; the message names process, machine and time.
 
     Example:
         >>> import tempfile
@@ -51,12 +53,12 @@ class FolderLock:
         self.note(seconds)
 
     def note(self, seconds: float) -> None:
-        """Write down who holds the lock, and after how many seconds of work on the run."""
+        """Write which process holds the lock, and the seconds of work on the run so far."""
         who = {"pid": os.getpid(), "host": socket.gethostname(), "since": self._since, "seconds": round(seconds, 1)}
         write_whole(self.folder / WRITER_FILE, json.dumps(who).encode(), durable=False)
 
     def release(self) -> None:
-        """Let go, and remove the lock's files."""
+        """Remove the lock's files and release the lock."""
         for name in (WRITER_FILE, LOCK_FILE):
             with suppress(OSError):  # the folder may be gone, or full, or on Windows the file still open
                 (self.folder / name).unlink(missing_ok=True)
@@ -64,10 +66,10 @@ class FolderLock:
 
 
 def is_being_written(folder: str | Path) -> bool:
-    """Whether a process that is alive writes this run now.
+    """Return whether a living process writes this run now.
 
-    Seen on the machine of the writer, and on others that share its file system where that carries locks, as NFS and
-    Lustre usually do. A copy of a run is written by nobody.
+    It works on the writer's machine, and on others that share its file system where that supports locks, as NFS and
+    Lustre usually do.
 
     Example:
         >>> is_being_written("a-folder-that-does-not-exist")
@@ -88,10 +90,7 @@ def is_being_written(folder: str | Path) -> bool:
 
 
 def refuse_if_written(folder: str | Path) -> None:
-    """Nothing, if nobody writes this run now.
-
-    Raises:
-        RunError: if somebody does; with process, machine and time.
+    """Raise RunError, with process, machine and time, if another process writes this run now.
 
     Example:
         >>> refuse_if_written("a-folder-that-does-not-exist")
@@ -101,22 +100,20 @@ def refuse_if_written(folder: str | Path) -> None:
 
 
 def seconds_noted(folder: str | Path) -> float:
-    """How long a process that was killed had worked on this run, as it last noted; 0 if it left no note.
+    """Return the seconds of work that the last writer noted; 0 if there is no readable note.
 
     Example:
         >>> seconds_noted("a-folder-that-does-not-exist")
         0.0
     """
-    seconds = _writer(Path(folder)).get("seconds")
-    return float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < float("inf") else 0.0
+    return float(_writer(Path(folder)).get("seconds", 0.0))
 
 
 def _writer(folder: Path) -> dict[str, Any]:
     try:
-        who = json.loads((folder / WRITER_FILE).read_text(encoding="utf-8"))
+        return json.loads((folder / WRITER_FILE).read_bytes())
     except (OSError, ValueError):
         return {}
-    return who if isinstance(who, dict) else {}
 
 
 def _refusal(folder: Path) -> str:

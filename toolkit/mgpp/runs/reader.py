@@ -1,7 +1,7 @@
-"""Read runs: `load_run` gives a `Run`, whose frames are read when they are asked for."""
+"""Read runs: `load_run` returns a `Run`, whose frames are read when they are first asked for."""
 
 import json
-import os
+import math
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from mgpp.runs.borders import stray
-from mgpp.runs.files import FORMAT_VERSION, FRAMES, METRICS_COLUMNS, RunError, RunWarning, read_rows
+from mgpp.runs.errors import RunError, RunWarning
+from mgpp.runs.frames import check_frames, part_files, read_parts
 from mgpp.runs.locks import is_being_written
-from mgpp.runs.parts import check_parts, part_files, read_parts
-from mgpp.runs.shape import fault_of_info
+from mgpp.runs.metrics_log import METRICS_COLUMNS, read_rows
+
+FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """running, finished, failed, or stopped: nobody writes it any more, and it can be resumed."""
+        """Return running, finished, failed, or stopped: nobody writes the run any more, and it can be resumed."""
         status = self.info["status"]
         return "stopped" if status == "running" and not is_being_written(self.folder) else status
 
@@ -52,12 +53,12 @@ class Run:
 
     @property
     def sparsity(self) -> float:
-        """The final sparsity that the recipe asks for."""
-        settings = self.recipe.get("sparsity")
-        final = settings.get("final", float("nan")) if isinstance(settings, dict) else float("nan")
-        if self.method == "transfer":  # the mask's own
-            final = self.final.get("sparsity", float("nan"))
-        return 0.0 if self.method == "dense" else final
+        """The final sparsity that the recipe asks for; for `transfer` that of the given mask."""
+        if self.method == "dense":
+            return 0.0
+        if self.method == "transfer":
+            return self.final.get("sparsity", math.nan)
+        return self.recipe.get("sparsity", {}).get("final", math.nan)
 
     @property
     def seed(self) -> int:
@@ -96,7 +97,7 @@ class Run:
 
     @cached_property
     def weights(self) -> pd.DataFrame:
-        """One row a logged step, target and bin: the histogram of the weights."""
+        """One row a logged step, target and bin: the histogram of the weights, see `mgpp.runs.histograms`."""
         return self._frame("weights")
 
     @cached_property
@@ -116,17 +117,14 @@ def load_run(path: str | Path) -> Run:
     """Read a run's folder.
 
     Raises:
-        RunError: if there is no run.json, or it can't be read, or a newer version wrote it.
+        RunError: if there is no run.json, or it is damaged, or a newer version wrote it.
     """
-    folder = Path(path)
-    file = folder / "run.json"
-    if not os.path.lexists(file):
-        raise RunError(f"{folder} holds no run: there is no run.json in it")
-    if found := stray(folder):
-        raise RunError(f"{found}; a run is not read beyond its own folder: remove it, or put the folder itself there")
+    file = Path(path) / "run.json"
     try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        info = json.loads(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"{path} holds no run: there is no run.json in it") from None
+    except (ValueError, OSError) as error:
         raise RunError(f"{file} is not readable: {error}") from None
     if not isinstance(info, dict) or "status" not in info:
         raise RunError(f"{file} does not describe a run: it has no status")
@@ -134,15 +132,16 @@ def load_run(path: str | Path) -> Run:
         raise RunError(
             f"{file} has format {info.get('format')}, this version reads up to {FORMAT_VERSION}; upgrade mgpp"
         )
-    if fault := fault_of_info(info):
-        raise RunError(f"{file} is damaged: {fault}")
-    return Run(folder, info)
+    for key in ("recipe", "final", "metric"):
+        if not isinstance(info.get(key, {}), dict):
+            raise RunError(f"{file} is damaged: {key}={info[key]!r} must be an object")
+    return Run(Path(path), info)
 
 
 def load_runs(folder: str | Path) -> list[Run]:
-    """All runs in a folder, sorted by name, or the one run that the folder itself is; other folders are passed over.
+    """Read all runs in a folder, sorted by name, or the one run that the folder itself is; skip other folders.
 
-    So is, with a warning, a run that is damaged or that a newer version wrote: the others can be read all the same.
+    A run that is damaged, or that a newer version wrote, is passed over with a RunWarning.
 
     Raises:
         RunError: if the folder does not exist, or is itself a run that can't be read.
@@ -155,48 +154,26 @@ def load_runs(folder: str | Path) -> list[Run]:
     runs = []
     for file in sorted(folder.glob("*/run.json")):
         try:
-            runs.append(_load_sound(file.parent))
+            run = load_run(file.parent)
+            check_frames(run.folder)
+            _ = run.metrics  # read now, so that damage is noticed
+            runs.append(run)
         except RunError as error:
             warnings.warn(f"{error}. The run is passed over", RunWarning, stacklevel=2)
     return runs
 
 
-def _load_sound(folder: Path) -> Run:
-    """A run whose files look complete; what they hold is read when it is asked for."""
-    run = load_run(folder)
-    check_frames(folder)
-    _ = run.metrics
-    return run
-
-
-def check_frames(folder: str | Path) -> None:
-    """Nothing, if no file of a run's frames was cut off.
-
-    Raises:
-        RunError: with the file.
-
-    Example:
-        >>> check_frames("a-folder-that-does-not-exist")
-    """
-    for frame in FRAMES:
-        check_parts(Path(folder) / f"{frame}.parquet")
-
-
 def summary(runs: list[Run]) -> pd.DataFrame:
-    """One row a run: name, status, method, sparsity, seed, metric, score (the metric's value), score_se, seconds."""
-    columns = ["name", "status", "method", "sparsity", "seed", "metric", "score", "score_se", "seconds"]
+    """Return one row a run: name, status, method, sparsity, seed, metric, score, score_se, seconds.
+
+    The score is the value of the metric that decides, score_se its standard error.
+    """
+    columns = ["name", "status", "method", "sparsity", "seed", "metric"]
     rows = [
-        (
-            run.name,
-            run.status,
-            run.method,
-            run.sparsity,
-            run.seed,
-            run.metric,
-            run.final.get(run.metric),
-            run.final.get(f"{run.metric}_se"),
-            run.info.get("wall_seconds"),
-        )
+        {name: getattr(run, name) for name in columns}
+        | {"score": run.final.get(run.metric), "score_se": run.final.get(f"{run.metric}_se")}
+        | {"seconds": run.info.get("wall_seconds")}
         for run in runs
     ]
-    return pd.DataFrame(rows, columns=columns).astype({"score": float, "score_se": float, "seconds": float})
+    numbers = ["score", "score_se", "seconds"]
+    return pd.DataFrame(rows, columns=[*columns, *numbers]).astype(dict.fromkeys(numbers, float))

@@ -1,5 +1,6 @@
-"""Write runs: `RunWriter` logs while a training goes on, `mark_failed` where one ended without a word."""
+"""Write runs: `RunWriter` logs while a training goes on, `mark_failed` after one that was killed."""
 
+import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -9,19 +10,23 @@ from typing import Any, Self
 
 import pandas as pd
 
-from mgpp.runs.faults import StorageError, check_writable, writing
-from mgpp.runs.files import FORMAT_VERSION, FRAMES, RunError, hidden_name, plain, save_info
+from mgpp.runs.errors import RunError, StorageError, check_writable, writing
+from mgpp.runs.files import hidden_name, plain, write_whole
+from mgpp.runs.frames import FRAMES, join_parts, split_parts, write_part
 from mgpp.runs.locks import LOCK_FILE, WRITER_FILE, FolderLock, refuse_if_written, seconds_noted
-from mgpp.runs.parts import join_parts, split_parts, write_part
-from mgpp.runs.reader import load_run
-from mgpp.runs.rows import RowLog
+from mgpp.runs.metrics_log import MetricsLog
+from mgpp.runs.reader import FORMAT_VERSION, load_run
+
+
+def save_info(folder: Path, info: Mapping[str, Any]) -> None:
+    """Write run.json whole, or leave the one there is."""
+    write_whole(folder / "run.json", (json.dumps(plain(info), indent=1, allow_nan=False) + "\n").encode())
 
 
 def check_folder(folder: str | Path, *, replace: bool = False) -> None:
-    """Nothing, if a run can be written to `folder`: it does not exist, is empty, or holds a run that may be replaced.
+    """Raise RunError unless a run can be written to `folder`.
 
-    Raises:
-        RunError: if it holds another run or other files, or is read-only, or another process writes it.
+    The folder must be missing or empty, or hold a run that may be replaced; no other process may be writing it.
 
     Example:
         >>> check_folder("a-folder-that-does-not-exist")
@@ -31,8 +36,7 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
     refuse_if_written(folder)
     if not folder.exists() or (folder.is_dir() and all(_is_leftover(file) for file in folder.iterdir())):
         return
-    holds_run = (folder / "run.json").is_file()
-    if not holds_run:
+    if not (folder / "run.json").is_file():
         raise RunError(f"{folder} is not an empty folder; choose another: --out DIR")
     if replace:
         return
@@ -46,28 +50,28 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
 
 
 def _is_leftover(file: Path) -> bool:
-    """Whether a file is one that a run leaves which is killed before it has begun."""
+    """Return whether a file is one that a run leaves when it is killed before run.json is written."""
     hidden = [hidden_name(file.with_name(name)).name for name in (WRITER_FILE, "run.json")]
     return file.name in (LOCK_FILE, WRITER_FILE, *hidden)
 
 
 class RunWriter:
-    """Writes one run's folder, each row and part to the disk, so that a run that is stopped loses nothing it logged.
+    """Write one run's folder. Each row and part is fsynced, so that a run that is stopped loses nothing it logged.
 
-    It holds a lock on the folder, see `mgpp.runs.is_being_written`. Used as a context manager it leaves status
-    `finished`, or `failed` with the error's text, or `stopped` if it was interrupted. A process that is killed leaves
-    `running`, which `Run.status` tells from a run that is being written.
+    The writer holds a lock on the folder, see `mgpp.runs.is_being_written`. Used as a context manager it sets the
+    status to `finished`, or `failed` with the error's text, or `stopped` if it was interrupted. A process that is
+    killed leaves `running`; `Run.status` then says `stopped`.
 
     Args:
         folder: the run's folder; it must not exist yet, or be empty.
         info: what is known at the start, anything JSON can hold.
         replace: delete the run that the folder holds, instead of refusing.
-        resume_at: go on with the run that the folder holds, at this step. All that it logged stays. What is logged
-            again is the same, or takes the place of what was there; run.json then names its steps as `replaced`.
+        resume_at: go on with the run that the folder holds, at this step. All that it logged stays. Rows that differ
+            replace the old ones of their step; run.json lists these steps as `replaced`.
 
     Raises:
-        RunError: if the folder holds another run or other files, or a run that is finished is to be resumed, or
-            another process writes it.
+        RunError: if the folder holds another run or other files, if the run to resume is finished, or if another
+            process writes it.
         StorageError: at any time, if the system refuses to write.
 
     Example:
@@ -96,7 +100,7 @@ class RunWriter:
             self._lock = FolderLock(self.folder, seconds_noted(self.folder))
             try:
                 self.info = self._begin(info or {}, replace, resume_at)
-                self._rows = RowLog(self.folder / "metrics.jsonl")
+                self._rows = MetricsLog(self.folder / "metrics.jsonl")
             except BaseException:
                 self._lock.release()
                 raise
@@ -120,7 +124,7 @@ class RunWriter:
 
     @property
     def seconds(self) -> float:
-        """Time spent on the run so far, the time before it was stopped included."""
+        """Seconds spent on the run so far, including those before it was stopped."""
         return round(self._seconds_before + time.monotonic() - self._started, 1)
 
     def metrics(self, row: Mapping[str, Any]) -> None:
@@ -141,8 +145,7 @@ class RunWriter:
                 self._note_replaced(step)
 
     def _note_replaced(self, step: int) -> None:
-        before = [each for each in self.info.get("replaced", []) if isinstance(each, int)]
-        self.update(replaced=sorted({*before, int(step)}))
+        self.update(replaced=sorted({*self.info.get("replaced", []), int(step)}))
 
     def update(self, **info: Any) -> None:
         """Add to run.json."""
@@ -176,12 +179,12 @@ class RunWriter:
     def _fail(self, error: BaseException) -> None:
         status = "failed" if isinstance(error, Exception) else "stopped"
         words = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}: {error}"
-        with suppress(StorageError):  # where run.json can't be written either, what it says is still true
+        with suppress(StorageError):  # the error that is being raised matters more
             self.update(status=status, wall_seconds=self.seconds, error=words)
 
 
 def _tidy(folder: Path) -> None:
-    """Make the folder of a run that was killed whole: no half-written files, a part for every step."""
+    """Delete half-written files of a run that was killed, and split its frames into a part for every step."""
     for hidden in [*folder.glob(".*.tmp"), *folder.glob("*.parquet/.*.tmp")]:
         hidden.unlink()
     for frame in FRAMES:
@@ -189,8 +192,8 @@ def _tidy(folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    """Delete the run that a folder holds, run.json last: what is half deleted can still be told to be a run."""
-    for path in sorted(folder.resolve().iterdir(), key=lambda path: path.name == "run.json"):
+    """Delete the run that a folder holds, run.json last, so that a half deleted run is still known as one."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "run.json"):
         if path.name in (LOCK_FILE, WRITER_FILE):
             continue
         if path.is_dir() and not path.is_symlink():
@@ -202,13 +205,13 @@ def _empty(folder: Path) -> None:
 def mark_failed(
     folder: str | Path, error: str, info: Mapping[str, Any] | None = None, *, keep_words: bool = True
 ) -> None:
-    """Write into run.json that a training ended without saying so, as one does that is killed; its log stays.
+    """Set the status in run.json to failed, for a training that was killed; its log stays.
 
     Args:
-        folder: the run's folder; it is made if the training did not come so far.
-        error: why it failed, in words; a run that says so itself keeps its own words.
-        info: what run.json says where there is none yet.
-        keep_words: false where the run's own words may be those of an earlier attempt, to be replaced.
+        folder: the run's folder; it is made if it does not exist yet.
+        error: why the training failed; an error that run.json holds already stays.
+        info: the content of run.json where there is none yet.
+        keep_words: False if `error` replaces the one that run.json holds, which may be of an earlier attempt.
 
     Example:
         >>> import tempfile

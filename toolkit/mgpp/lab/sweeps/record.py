@@ -19,7 +19,8 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from mgpp.runs.files import RunError, write_whole
+from mgpp.runs.errors import RunError
+from mgpp.runs.files import write_whole
 from mgpp.runs.locks import FolderLock, is_being_written
 from mgpp.runs.reader import Run, load_run, load_runs, summary
 

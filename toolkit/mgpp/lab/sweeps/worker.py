@@ -16,7 +16,7 @@ from mgpp.lab.recipes.recipe import Recipe, recipe_from
 from mgpp.lab.sweeps.record import claim, is_taken, note_attempt
 from mgpp.lab.training.faults import OutOfMemoryError
 from mgpp.runs import Run, check_folder, is_being_written, load_run
-from mgpp.runs.faults import StorageError
+from mgpp.runs.errors import StorageError
 
 # another attempt may succeed after these: a file system, a full disk, memory that another process took
 TEMPORARY = (OSError, StorageError, MemoryError, OutOfMemoryError, torch.OutOfMemoryError)

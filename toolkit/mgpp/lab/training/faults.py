@@ -16,7 +16,7 @@ from torch import Tensor
 from mgpp.lab.recipes.recipe import Recipe
 from mgpp.pruning.sharded.peers import Peers
 from mgpp.pruning.sharded.shards import part_of
-from mgpp.runs.faults import writing
+from mgpp.runs.errors import writing
 
 
 class DivergedError(RuntimeError):

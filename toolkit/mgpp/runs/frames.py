@@ -1,4 +1,4 @@
-"""The part files of a frame: one a logged step, written whole, and joined into one when the run finishes."""
+"""The frames of a run: part files, one a logged step, written whole, and joined into one when the run finishes."""
 
 import re
 from io import BytesIO
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgpp.runs.files import RunError, write_whole
-from mgpp.runs.shape import fault_of_frame
+from mgpp.runs.errors import RunError
+from mgpp.runs.files import write_whole
 
-PARTS = "[0-9]*[0-9]-[0-9]*[0-9].parquet"
+FRAMES = ("layers", "weights", "trajectories")
 
 
 def steps_of(path: Path) -> tuple[int, int]:
-    """The first and the last step of a part file, which its name holds."""
+    """Return the first and the last step of a part file, which its name holds."""
     first, last = path.stem.split("-")
     return int(first), int(last)
 
 
 def part_files(folder: Path) -> list[Path]:
-    """The part files of a frame in the order of steps, without those that a joined part already covers."""
-    paths = sorted(path for path in folder.glob(PARTS) if re.fullmatch(r"\d+-\d+", path.stem) and path.is_file())
+    """Return the part files of a frame in the order of steps, without those that a joined part already covers."""
+    paths = sorted(path for path in folder.glob("*.parquet") if re.fullmatch(r"[0-9]+-[0-9]+", path.stem))
     spans = {path: steps_of(path) for path in paths}
     return [
         path
@@ -30,32 +30,33 @@ def part_files(folder: Path) -> list[Path]:
 
 
 def read_parts(paths: list[Path]) -> pd.DataFrame:
-    """The rows of part files, one after another.
+    """Return the rows of part files, one after another.
 
     Raises:
-        RunError: if a file is damaged; FileNotFoundError if it is gone.
+        RunError: if a file is damaged.
+        FileNotFoundError: if it is gone.
     """
     frames = []
     for path in paths:
         try:
             rows = pd.read_parquet(path)
+            if "step" not in rows:
+                raise ValueError("it has no column 'step'")
         except FileNotFoundError:
             raise
         except Exception as error:  # of a damaged file pyarrow and pandas raise nearly anything
             raise RunError(f"{path} is not readable: {error}; remove it to read the others") from None
-        if fault := fault_of_frame(rows):
-            raise RunError(f"{path} holds no rows of a run: {fault}; remove it to read the others")
         frames.append(rows)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def check_parts(folder: Path) -> None:
-    """Nothing, if no part file of a frame was cut off: looks at their ends alone.
+def check_frames(run: str | Path) -> None:
+    """Raise RunError if a part file in a run's folder was cut off; only the files' ends are read.
 
-    Raises:
-        RunError: if one was.
+    Example:
+        >>> check_frames("a-folder-that-does-not-exist")
     """
-    for path in part_files(folder):
+    for path in [path for frame in FRAMES for path in part_files(Path(run, f"{frame}.parquet"))]:
         with path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - 4))
             if stream.read() != b"PAR1":
@@ -63,7 +64,7 @@ def check_parts(folder: Path) -> None:
 
 
 def write_part(folder: Path, first: int, last: int, rows: pd.DataFrame) -> bool:
-    """Write the rows of steps `first` to `last`, unless they are there; whether others were there, which they replace.
+    """Write the rows of steps `first` to `last` unless they are there; return whether they replaced others.
 
     Example:
         >>> import tempfile
@@ -84,7 +85,7 @@ def write_part(folder: Path, first: int, last: int, rows: pd.DataFrame) -> bool:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a part file holds the rows that `content` does."""
+    """Return whether a part file holds the rows that `content` does."""
     try:
         return path.read_bytes() == content or read_parts([path]).equals(pd.read_parquet(BytesIO(content)))
     except RunError:
@@ -92,7 +93,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def join_parts(folder: Path) -> None:
-    """Put all parts into one, and delete them."""
+    """Write all parts into one file, then delete them."""
     parts = part_files(folder)
     if len(parts) > 1:
         write_part(folder, steps_of(parts[0])[0], steps_of(parts[-1])[1], read_parts(parts))
@@ -101,7 +102,7 @@ def join_parts(folder: Path) -> None:
 
 
 def split_parts(folder: Path) -> None:
-    """Undo `join_parts`, also where it was interrupted: a run that goes on writes its last parts anew."""
+    """Undo `join_parts`, also where it was interrupted: a run that goes on writes its last parts again."""
     for path in part_files(folder):
         first, last = steps_of(path)
         if first < last:
