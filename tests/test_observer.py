@@ -105,7 +105,7 @@ class Cutoff(NoPenalty):
     ("penalty", "expected"),
     [
         (NoPenalty(), (None, None, None, None)),
-        (Cutoff(), (0.2, 0.5, None, 5 / 8)),
+        (Cutoff(), (0.2, 0.5, None, 4 / 8)),
         (MixtureGaussianPrior(1.0, 1e-8, 0.1), (None, 1.0, 1e-8, 0.0)),
     ],
 )
