@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mgpp import train
+from mgpp import plot_metric, train
+from mgpp.lab.comparison.table import results_markdown
 from mgpp.lab.recipes.recipe import recipe_from
 from mgpp.lab.tasks import TASKS
 from mgpp.lab.training.train import resume
@@ -47,6 +48,9 @@ def test_a_method_is_added_as_contributing_says(tiny_recipe, tmp_path):
         recipe = recipe_from(tiny_recipe.as_dict(), method="taylor", **{"taylor.decay": 0.5, "save_every": 20})
         run = train(recipe, tmp_path / "run", progress=False)
         assert run.final["zeros"] == round(0.9 * run.info["targets"]["count"])
+        line = plot_metric([run], "loss").get_lines()[0]
+        assert (line.get_label(), line.get_color()) == ("Taylor", METHODS["taylor"].color)
+        assert "| Taylor |" in results_markdown([run])
         whole = load_file(run.checkpoint / "model.safetensors")
         mark_failed(run.folder, "stopped")
         again = load_file(resume(run.folder, progress=False).checkpoint / "model.safetensors")

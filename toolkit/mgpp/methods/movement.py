@@ -52,7 +52,9 @@ class LearnedScores(Importance):
         }
         self.kept: dict[str, Tensor] = {}
         self.optimizer = torch.optim.Adam(self.scores.values(), lr=self.learning_rate)
-        self.total = self.weights.total
+        for score in self.scores.values():  # as Adam's first step makes it; a checkpoint may come before
+            moments = {key: torch.zeros_like(score, requires_grad=False) for key in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[score] = {"step": torch.zeros(()), **moments}
 
     def keep(self) -> None:
         """Copy θ from the parameters, unless that was done before."""
@@ -72,7 +74,7 @@ class LearnedScores(Importance):
             gradient = weight.detach().new_zeros(weight.shape) if weight.grad is None else weight.grad
             score.grad = self.score_grad(name, gradient).to(score.dtype)
             if self.strength:
-                score.grad += self.strength / self.total * self.penalty_grad(score.detach())
+                score.grad += self.strength / self.weights.total * self.penalty_grad(score.detach())
             self.gate_grad_(name, gradient)
         self.skip(step)
 
@@ -99,7 +101,7 @@ class LearnedScores(Importance):
         found = {f"score.{name}": score for name, score in self.ranks().items()}
         found |= {f"kept.{name}": weight for name, weight in self.kept.items()}
         for name, score in self.scores.items():
-            found |= {f"{key}.{name}": value for key, value in self._moments(score).items()}
+            found |= {f"{key}.{name}": value for key, value in self.optimizer.state[score].items()}
         return found
 
     def load(self, tensors: "Mapping[str, Tensor]") -> None:
@@ -107,13 +109,6 @@ class LearnedScores(Importance):
         if any(key.startswith("kept.") for key in tensors):
             self.keep()
         super().load(tensors)
-
-    def _moments(self, score: "Tensor") -> "dict[str, Tensor]":
-        """Return Adam's state of a score; make it as Adam does at its first step."""
-        if score not in self.optimizer.state:
-            moments = {key: score.detach().new_zeros(score.shape) for key in ("exp_avg", "exp_avg_sq")}
-            self.optimizer.state[score] = {"step": score.detach().new_zeros((), device="cpu"), **moments}
-        return self.optimizer.state[score]
 
     @abstractmethod
     def score_grad(self, name: str, gradient: "Tensor") -> "Tensor":

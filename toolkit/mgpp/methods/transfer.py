@@ -46,10 +46,7 @@ class GivenMask(Importance):
         self.masks = own if self.given is None else self._matched(self.given)
         self.zeros_given = int(self.weights.peers.sum([sum(int((~mask).sum()) for mask in self.masks.values())])[0])
         if not self.zeros_given:
-            raise ValueError(
-                "transfer: no weight is zero, so there is no mask to keep; give a pruned model, such as "
-                "checkpoints/final of a run, and check that its names match"
-            )
+            raise ValueError("transfer: no weight is zero; give a pruned model, such as checkpoints/final of a run")
         for name, weight in self.weights.items():
             weight.detach().mul_(self.masks[name])
 
@@ -60,12 +57,11 @@ class GivenMask(Importance):
             hits = [name for name in weights if f".{name}".endswith(f".{given}") or f".{given}".endswith(f".{name}")]
             if not hits and bool(mask.all()):
                 continue  # a matrix that was not pruned then and is no target now
-            if not hits:
-                targets = ", ".join(list(weights)[:3])
-                raise ValueError(f"transfer: the mask {given} matches no target; targets are {targets}…")
-            shape, wanted = tuple(mask.shape), tuple(weights.whole[hits[0]].shape)
-            if shape != wanted:
-                raise ValueError(f"transfer: the mask {given} has shape {shape}, its weight {wanted}")
+            if not hits or mask.shape != weights.whole[hits[0]].shape:
+                targets = ", ".join(
+                    f"{name} of shape {tuple(weights.whole[name].shape)}" for name in (hits or list(weights))[:3]
+                )
+                raise ValueError(f"transfer: the mask {given} of shape {tuple(mask.shape)} fits no target: {targets}")
             found[hits[0]] = weights.part(hits[0], mask).to(weights[hits[0]].device)
         missing = [name for name in weights if name not in found]
         if missing:
@@ -103,8 +99,6 @@ def read_masks(folder: str | Path) -> "dict[str, Tensor]":
     from safetensors.torch import load_file
 
     files = sorted(Path(folder).glob("*.safetensors"))
-    if not files:
-        raise ValueError(f"transfer.mask={str(folder)!r} holds no safetensors file; give the folder of a pruned model")
     try:
         matrices = {name: tensor for file in files for name, tensor in load_file(file).items() if tensor.ndim == 2}
     except (SafetensorError, OSError) as error:
@@ -112,7 +106,7 @@ def read_masks(folder: str | Path) -> "dict[str, Tensor]":
     masks = {name: matrix != 0 for name, matrix in matrices.items()}
     pruned = {name: mask for name, mask in masks.items() if not bool(mask.all())}
     if not pruned:
-        raise ValueError(f"transfer.mask={str(folder)!r}: no matrix holds a zero; give the folder of a pruned model")
+        raise ValueError(f"transfer.mask={str(folder)!r}: no matrix in *.safetensors has a zero; give a pruned model")
     known = {name: mask for name, mask in masks.items() if kind_of(name) != "other"}
     return known if known.keys() & pruned.keys() else pruned
 

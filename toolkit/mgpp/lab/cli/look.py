@@ -1,8 +1,11 @@
 """Commands that train nothing: methods, runs, figures, explore, check."""
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,9 +31,19 @@ def methods(name: str | None) -> None:
         for key, method in METHODS.items():
             click.echo(f"{key:15}{(inspect.getdoc(method) or '').splitlines()[0]}")
     elif name in METHODS:
-        click.echo(inspect.getdoc(METHODS[name]))
+        method = METHODS[name]
+        click.echo(inspect.getdoc(method))
+        if method.section:
+            defaults = ", ".join(f"{each.name} {each.default}" for each in fields(method))
+            click.echo(f"\nRecipe section {method.section}: {defaults}")
+        if method.grid:
+            click.echo("Tried on reviews: " + "; ".join(_settings(trial) for trial in method.grid))
     else:
         raise click.BadParameter(f"{name!r} is not one of {', '.join(METHODS)}", param_hint="NAME")
+
+
+def _settings(trial: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in trial.items())
 
 
 @click.command()
