@@ -252,7 +252,7 @@ def _fail_alike(index):
         with pytest.raises(ValueError, match="b holds NaN"):
             magnitude_threshold(share_out(weights, mesh), 3)
         weights["a"][7] = 2.0
-    with pytest.raises(ValueError, match="k=33 must be from 1 to the number of weights, 32"):
+    with pytest.raises(ValueError, match="k=33"):
         magnitude_threshold(share_out(weights, mesh), 33)
     same = plain({"w": torch.arange(10.0)})
     pruner = Pruner(same, sparsity=CubicSparsity(0.5, 0.5, 0, 1), n_train=1)
