@@ -81,7 +81,7 @@ def test_a_plain_folder_loads_with_transformers_alone_and_holds_exactly_the_zero
 
 def test_negative_zeros_of_targets_become_true_zeros(own_run, tmp_path):
     file = final(own_run) / "model.safetensors"
-    tensors = load_file(file)
+    tensors = {name: each.clone() for name, each in load_file(file).items()}
     name = targets_of(own_run)[0]
     tensors[name] = tensors[name].masked_fill(tensors[name] == 0, -0.0)
     assert torch.signbit(tensors[name]).sum() > (tensors[name] < 0).sum()
@@ -198,7 +198,7 @@ def test_runs_that_can_not_be_exported(own_run, tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "missing weight", "surplus weight", "pickle", "class"])
 def test_checkpoints_that_are_damaged_or_of_another_model_are_refused(own_run, tmp_path, damage):
     file = final(own_run) / "model.safetensors"
-    tensors = load_file(file)
+    tensors = {name: each.clone() for name, each in load_file(file).items()}  # load_file maps the file, which changes
     match damage:
         case "cut":
             file.write_bytes(file.read_bytes()[:-100])
@@ -207,7 +207,8 @@ def test_checkpoints_that_are_damaged_or_of_another_model_are_refused(own_run, t
         case "surplus weight":
             save_file(tensors | {"gate": torch.ones(1)}, file, {"format": "pt"})
         case "pickle":
-            torch.save(tensors, file.rename(file.with_name("pytorch_model.bin")))
+            torch.save(tensors, file.with_name("pytorch_model.bin"))
+            file.unlink()
         case "class":
             edit(final(own_run) / "config.json", architectures=["pipeline"])
     refused(own_run, tmp_path / "out", str(final(own_run)))
@@ -277,7 +278,8 @@ def test_text_of_a_run_stays_in_code(own_run, tmp_path, text):
     anything = {"commit": text, "model": text, "data": [text], text: text}
     edit(
         own_run / "run.json",
-        **dict.fromkeys(("versions", "sha256", "git", "examples"), anything),
+        **dict.fromkeys(("versions", "sha256", "git"), anything),
+        examples={text: 7},
         recipe=info["recipe"] | dict.fromkeys(("name", "task", "model", "method", text), text),
         final=info["final"] | {text: 0.5, f"{text}_se": 0.1},
         targets={"table": [row | {"kind": text} for row in info["targets"]["table"]]},
@@ -293,7 +295,6 @@ def test_text_of_a_run_stays_in_code(own_run, tmp_path, text):
     assert len(re.findall("^#", outside, re.MULTILINE)) == 7
 
 
-@given(st.text())
 @given(st.text(), st.text(alphabet="`a \n", max_size=30))
 def test_spans_and_blocks_of_code_have_one_end(text, block):
     span = code(text)
