@@ -130,11 +130,11 @@ def test_pairs_of_different_precision_are_counted():
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"steps": {"total": 99}}, "one number of optimizer steps, these differ .99: l2-0.9-0; 100: mgpp-0.9-0"),
-        ({"steps": {}}, "one number of optimizer steps"),
-        ({"sha256": {"data": "e" * 64}}, "one data's hash"),
-        ({"sha256": {"data": "d" * 64, "model": "f" * 64}}, "one model's hash"),
-        ({"metric": {"name": "loss"}, "final": {"loss": 1.0}}, "one metric"),
+        ({"steps": {"total": 99}}, "steps.*l2-0.9-0.*mgpp-0.9-0"),
+        ({"steps": {}}, "steps"),
+        ({"sha256": {"data": "e" * 64}}, "data"),
+        ({"sha256": {"data": "d" * 64, "model": "f" * 64}}, "model"),
+        ({"metric": {"name": "loss"}, "final": {"loss": 1.0}}, "metric"),
     ],
 )
 def test_what_was_not_the_same_budget_is_refused(other, words):

@@ -5,7 +5,7 @@ from matplotlib.collections import PolyCollection
 from test_comparison import fake
 
 from mgpp.lab.comparison.frame import comparison_frame
-from mgpp.lab.comparison.plots import plot_score, plot_survivors, survivors
+from mgpp.lab.comparison.plots import NothingToDrawError, plot_score, plot_survivors, survivors
 from mgpp.plots import style
 
 
@@ -67,7 +67,7 @@ def test_the_bar_is_twice_the_standard_error_of_one_run():
 
 def test_nothing_to_draw_is_an_error():
     for runs in ([], [fake("dense", 0, 0.9)], [fake("mgpp", 0)]):
-        with pytest.raises(ValueError, match="no finished run of a method that prunes"):
+        with pytest.raises(NothingToDrawError):
             graded(*runs)
 
 
@@ -113,7 +113,7 @@ def test_matrices_of_one_layer_and_kind_count_by_their_size():
 
 def test_a_sparsity_without_runs_is_an_error(table):
     for arguments in ([], None), ([with_layers(fake("mgpp", 0, 0.8), [0.5] * 4)], 0.5):
-        with pytest.raises(ValueError, match="no finished run that prunes"):
+        with pytest.raises(NothingToDrawError):
             survivors(*arguments)
 
 

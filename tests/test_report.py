@@ -95,7 +95,7 @@ def test_frame_and_table_are_written_though_there_is_nothing_to_draw(status, tmp
 
 def test_nothing_is_written_where_the_budget_differed(folder):
     add_run(folder, "l1", 0, 0.5, steps=11)
-    with pytest.raises(ValueError, match="one number of optimizer steps"):
+    with pytest.raises(ValueError, match="steps"):
         write_comparison(folder)
     assert all(path.is_dir() for path in folder.iterdir())
 
@@ -108,7 +108,5 @@ def test_nothing_is_written_where_the_page_has_no_markers_or_nothing_finished(fo
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no runs in .*empty"):
         write_comparison(tmp_path / "empty")
-    with pytest.raises(ValueError, match="nowhere.md can't be read: No such file"):
-        write_comparison(folder, readme=tmp_path / "nowhere.md")
     assert all(path.is_dir() for path in folder.iterdir())
     assert not list((tmp_path / "empty").iterdir())

@@ -11,7 +11,8 @@ RUNS_FOLDER, SENSITIVITY_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("data/
 TRIALS_FOLDER, CONSISTENCY_FOLDER = Path("data/tuning"), Path("data/consistency")
 NEW_RUNS_FOLDER = Path("data/local")  # ignored by git, so that new runs do not mix with the committed ones
 
-PATH, FOLDER = click.Path(path_type=Path), click.Path(exists=True, file_okay=False, path_type=Path)
+PATH = click.Path(path_type=Path)
+FILE, FOLDER = (click.Path(exists=True, dir_okay=kind, file_okay=not kind, path_type=Path) for kind in (False, True))
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]

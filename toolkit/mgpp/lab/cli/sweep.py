@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgpp.lab.cli.options import FOLDER, NEW_RUNS_FOLDER, PATH, TRIALS_FOLDER, key_values, several, with_overrides
+from mgpp.lab.cli.options import FILE, FOLDER, NEW_RUNS_FOLDER, PATH, TRIALS_FOLDER, key_values, several, with_overrides
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,7 +89,7 @@ def sweep(recipe: str, grid: tuple[str, ...], out: Path | None, retries: int, dr
 @_seeds_option
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of the runs [data/local/NAME-comparison]")
 @_launch_options
-@click.option("--readme", type=PATH, metavar="FILE", help="Write the table into FILE, between its markers")
+@click.option("--readme", type=FILE, metavar="FILE", help="Write the table into FILE, between its markers")
 @click.option("--markers", default="results", show_default=True, metavar="NAME", help="Name of the markers")
 @click.option("--figures", type=PATH, metavar="DIR", help="Folder of the figures [that of the runs]")
 @click.option("--trials", type=FOLDER, help=f"Runs that chose the settings [{TRIALS_FOLDER}, if it exists]")
@@ -112,7 +112,7 @@ def compare(
     Finished runs are passed over, so the same command continues a comparison that was stopped.
     """
     from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, judged_by
-    from mgpp.lab.comparison.report import page_with, write_comparison
+    from mgpp.lab.comparison.report import between_markers, write_comparison
     from mgpp.lab.sweeps.compare import compare, grid
     from mgpp.lab.sweeps.launchers import make_launcher
     from mgpp.lab.sweeps.sweep import not_finished
@@ -122,7 +122,7 @@ def compare(
     asked: dict[str, Any] = {"methods": _words(methods), "sparsities": sparsities, "seeds": seeds}
     asked["overrides"] = overrides
     if readme:
-        page_with("", readme, markers)  # before hours of training, see that the page can hold the table
+        between_markers(readme.read_text(encoding="utf-8"), markers, "")  # raises now, not after hours of training
     launcher = make_launcher(folder=folder, **launch)
     compare(recipe, **asked, out=folder, launcher=launcher, retries=retries)
     frame = comparison_frame(load_runs(folder))

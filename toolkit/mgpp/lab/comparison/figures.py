@@ -15,7 +15,7 @@ from mgpp.runs import Run
 
 
 def figure_comparison(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -> Figure:
-    """The methods compared: score on the final split against sparsity, with the dense model's level.
+    """Draw the methods' scores on the final split against sparsity, with the dense model's level.
 
     Args:
         runs: of the recipe that most of them have, those that finished are drawn.
@@ -35,7 +35,7 @@ def figure_comparison(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -
 
 
 def figure_survivors(runs: Iterable[Run], sparsity: float | None = None, *, width: float = style.PAGE_WIDTH) -> Figure:
-    """What survives: the share of the weights left in each layer and kind of matrix, a panel a method.
+    """Draw the share of the weights left in each layer and kind of matrix, a panel a method.
 
     Args:
         runs: of the recipe that most of them have, finished ones of methods that prune are drawn.

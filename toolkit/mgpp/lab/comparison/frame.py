@@ -22,7 +22,7 @@ MUST_AGREE = {"metric": "metric", "steps": "number of optimizer steps", "data": 
 
 
 def main_experiment(runs: Iterable[Run]) -> list[Run]:
-    """The runs of the recipe that most of them have: only runs of one recipe can be compared."""
+    """Return the runs of the recipe that most of them have; only runs of one recipe can be compared."""
     named: dict[str, list[Run]] = {}
     for run in runs:
         named.setdefault(run.recipe.get("name", ""), []).append(run)
@@ -30,7 +30,7 @@ def main_experiment(runs: Iterable[Run]) -> list[Run]:
 
 
 def comparison_frame(runs: Iterable[Run], trials: Iterable[Run] = ()) -> pd.DataFrame:
-    """The tidy frame of a comparison: one row a run, whether it finished or not.
+    """Return the tidy frame of a comparison: one row a run, finished or not.
 
     Args:
         runs: of one or more recipes.
@@ -49,20 +49,18 @@ def comparison_frame(runs: Iterable[Run], trials: Iterable[Run] = ()) -> pd.Data
         [['l2', 3, 'failed', 'out of memory']]
     """
     runs = list(runs)
-    tried = [_identity(run) for run in trials]
-    table = pd.DataFrame([_origin(run) | {"trials": tried.count(_identity(run))} for run in runs], columns=[*COLUMNS])
+    tried = [(run.recipe.get("name", ""), tuned_as(run.method)) for run in trials]
+    origins = [_origin(run) for run in runs]
+    counts = [tried.count((row["recipe"], tuned_as(run.method))) for row, run in zip(origins, runs, strict=True)]
+    table = pd.DataFrame(origins, columns=[*COLUMNS]).assign(trials=counts)
     known = summary(runs)
     table[known.columns] = known
     table["sparsity"] = table["sparsity"].round(6)  # a sparsity that was counted, not asked for, has more digits
     return table.astype({"steps": "Int64"})
 
 
-def _identity(run: Run) -> tuple[str, str]:
-    return run.recipe.get("name", ""), tuned_as(run.method)
-
-
 def _origin(run: Run) -> dict[str, Any]:
-    """What the summary of a run does not hold."""
+    """Return the columns that the summary of a run does not have."""
     git, hashes = run.info.get("git") or {}, run.info.get("sha256") or {}
     return {
         "recipe": run.recipe.get("name", ""),
@@ -77,12 +75,12 @@ def _origin(run: Run) -> dict[str, Any]:
 
 
 def scored(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that count: finished, with a score.
+    """Return the rows of finished runs with a score.
 
     Raises:
-        ValueError: if two of them share recipe, method, sparsity and seed, since averaging them would count a seed
-            twice; or if runs of one recipe differ in metric, steps, data or model, which makes them another
-            experiment. The message names the runs.
+        ValueError: if two runs have the same recipe, method, sparsity and seed, which would count a seed twice; or if
+            runs of one recipe differ in metric, steps, data or model, and so are different experiments. The message
+            names the runs.
     """
     rows = frame[(frame["status"] == "finished") & frame["score"].notna()]
     twice = rows[rows.duplicated(["recipe", "method", "sparsity", "seed"], keep=False)]
@@ -100,14 +98,14 @@ def scored(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def judged_by(frame: pd.DataFrame) -> tuple[str, bool]:
-    """The metric of a recipe's runs, "score" if all failed before it was known, and whether higher is better."""
+    """Return the metric of a recipe's runs ("score" if no run knows it) and whether higher is better."""
     parts = (scored(frame), frame[frame["metric"] != ""], frame)
     row = next(part for part in parts if len(part)).iloc[0]
     return row["metric"] or "score", bool(row["higher_is_better"])
 
 
 def comparison_summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, a row for each recipe, sparsity and method.
+    """Return means over seeds, a row for each recipe, sparsity and method.
 
     Returns:
         Columns recipe, sparsity, method, mean, se (standard deviation over seeds, with n - 1, over √n; NaN for one
@@ -130,14 +128,13 @@ def comparison_summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired_to(frame: pd.DataFrame, reference: str = "mgpp") -> pd.DataFrame:
-    """How far `reference` lies above each rival, paired by seed, at each sparsity of one recipe.
+    """Return the differences of `reference` minus each rival, paired by seed, at each sparsity of one recipe.
 
-    A pair is two runs of one seed: they share initial head and order of batches, so what is common to them falls out
-    of the difference. Three pairs know little. Their percentile bootstrap has 27 equally likely resamples, of which
-    one repeats the smallest difference three times and one the largest; at 95% the interval therefore is the range
-    of the three, and misses the true mean one time in four where differences scatter evenly about it. The t interval
-    allows for that (it is 4.3 standard errors wide to each side) as long as differences are roughly normal, which
-    three of them can't show either. Give both, and believe the wider.
+    A pair is two runs of one seed. They share the initial head and the order of batches, and what they share cancels
+    in the difference. Three pairs say little. Their percentile bootstrap has 27 equally likely resamples, so at 95% its
+    interval is the range of the three differences, and misses the true mean one time in four if they scatter evenly
+    about it. The t interval is wide enough (4.3 standard errors to each side) if the differences are roughly normal,
+    which three of them can't show. Report both, and believe the wider.
 
     Args:
         frame: from `comparison_frame`, of one recipe.
@@ -163,30 +160,21 @@ def paired_to(frame: pd.DataFrame, reference: str = "mgpp") -> pd.DataFrame:
 
 
 def _paired(pairs: pd.DataFrame) -> dict[str, Any]:
-    """What two methods' runs of the same seeds say about their difference."""
+    """Return the columns of `PAIRED_COLUMNS` for the pairs of one rival."""
     above = (pairs["score_own"] - pairs["score"]).to_numpy()
-    t_low, t_high = t_interval(above)
-    bootstrap_low, bootstrap_high = bootstrap_interval(above)
-    return {
-        "mean": above.mean(),
-        "se": standard_error(above),
-        "seeds": len(above),
-        "t_low": t_low,
-        "t_high": t_high,
-        "bootstrap_low": bootstrap_low,
-        "bootstrap_high": bootstrap_high,
-        "test_se": np.hypot(pairs["score_se"], pairs["score_se_own"]).mean(),
-        "mixed_precision": int((pairs["precision"] != pairs["precision_own"]).sum()),
-    }
+    test_se = np.hypot(pairs["score_se"], pairs["score_se_own"]).mean()
+    mixed = int((pairs["precision"] != pairs["precision_own"]).sum())
+    measured = (above.mean(), standard_error(above), len(above), *t_interval(above), *bootstrap_interval(above))
+    return dict(zip(PAIRED_COLUMNS[2:], (*measured, test_se, mixed), strict=True))
 
 
 def finished(runs: Iterable[Run]) -> pd.DataFrame:
-    """The rows of `comparison_frame` of the finished runs, refusing what can't be compared as `scored` does."""
+    """Return the rows of `comparison_frame` that `scored` keeps; raises as it does."""
     return scored(comparison_frame(runs))
 
 
 def paired_differences(runs: Iterable[Run], method: str = "mgpp") -> pd.DataFrame:
-    """How far `method` lies above each rival, paired by seed: mean and standard error where there are several seeds.
+    """Return the mean difference of `method` minus each rival, paired by seed, for rivals with several seeds.
 
     Returns:
         Columns sparsity, rival, mean, se (both as shares, not percent), seeds. `paired_to` gives intervals, too.

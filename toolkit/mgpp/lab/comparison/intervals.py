@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 LEVEL, RESAMPLES = 0.95, 10_000
 
 
 def standard_error(values: Sequence[float] | np.ndarray | pd.Series) -> float:
-    """Standard error of the mean of `values`: their standard deviation, with n - 1, over √n; NaN for a single one.
+    """Return the standard error of the mean: the standard deviation, with n - 1, over √n; NaN for one value.
 
     Example:
         >>> round(standard_error([1.0, 2.0, 3.0]), 3), standard_error([1.0])
@@ -20,38 +21,23 @@ def standard_error(values: Sequence[float] | np.ndarray | pd.Series) -> float:
 
 
 def t_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Student's confidence interval of the mean: mean ± t · standard error, with t of n - 1 degrees of freedom.
+    """Return Student's confidence interval of the mean: mean ± t · standard error, t with n - 1 degrees of freedom.
 
     Example:
         >>> tuple(round(end, 2) for end in t_interval([1.0, 2.0, 3.0]))
         (-0.48, 4.48)
     """
-    reach = t_quantile((1 + level) / 2, len(values) - 1) * standard_error(values) if len(values) > 1 else float("nan")
+    reach = stats.t.ppf((1 + level) / 2, len(values) - 1) * standard_error(values)
     mean = float(np.mean(values))
-    return mean - reach, mean + reach
-
-
-def t_quantile(share: float, degrees: int) -> float:
-    """The value below which `share` (at least one half) of Student's t with `degrees` of freedom lies.
-
-    With t = √degrees · tan φ the density of φ is proportional to cos(φ) to the power degrees - 1; its area is summed.
-
-    Example:
-        >>> round(t_quantile(0.975, 2), 3)
-        4.303
-    """
-    angles = np.linspace(0, np.pi / 2, 100_001)
-    density = np.cos(angles) ** (degrees - 1)
-    area = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return float(np.sqrt(degrees) * np.tan(np.interp((2 * share - 1) * area[-1], area, angles)))
+    return mean - float(reach), mean + float(reach)
 
 
 def bootstrap_interval(
     values: Sequence[float] | np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Percentile bootstrap of the mean: quantiles of the means of resamples drawn with replacement, from a fixed seed.
+    """Return the percentile bootstrap interval of the mean, from resamples drawn with a fixed seed.
 
-    Over so few values as seeds it is too narrow, see `paired_to`. NaN for a single value.
+    With few values, such as seeds, it is too narrow, see `paired_to`. NaN for one value.
 
     Example:
         >>> bootstrap_interval([1.0, 2.0, 3.0])

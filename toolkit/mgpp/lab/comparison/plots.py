@@ -21,10 +21,10 @@ class NothingToDrawError(ValueError):
 
 @on_own_axes
 def plot_score(frame: pd.DataFrame, *, ax: Axes, **line: Any) -> Axes:
-    """The score against sparsity, a line a method with a band of one standard error over seeds, dense as a level.
+    """Plot the score against sparsity, a line a method with a band of one standard error over seeds, dense as a level.
 
-    A method with a single seed has no band; the bar at the right says how much the test set alone leaves open
-    about one run, ± its standard error. The axis is even in the logarithm of the share that is kept.
+    A method with one seed has no band. The bar at the right is ± the standard error of one run, which is due to the
+    test set alone. The axis is even in the logarithm of the share that is kept.
 
     Args:
         frame: from `comparison_frame`, of one recipe.
@@ -70,7 +70,7 @@ def _draw_method(rows: pd.DataFrame, method: str, scale: float, ax: Axes, line: 
 
 
 def _mark_dense(rows: pd.DataFrame, scale: float, ax: Axes) -> None:
-    """The level of the model that was not pruned, named on its line."""
+    """Draw the level of the model that was not pruned, with its name."""
     for mean, error in zip(scale * rows["mean"], (scale * rows["se"]).fillna(0), strict=True):
         color = style.method_look("dense")["color"]
         ax.axhline(mean, color=color, linewidth=0.8)
@@ -79,7 +79,7 @@ def _mark_dense(rows: pd.DataFrame, scale: float, ax: Axes) -> None:
 
 
 def _mark_one_run(error: float, higher_is_better: bool, ax: Axes) -> None:
-    """A bar of ± the standard error of one run, in the corner at high sparsity that bad scores leave free."""
+    """Draw a bar of ± the standard error of one run in the corner at high sparsity, where no scores are."""
     if np.isnan(error):
         return
     low, high = ax.get_ylim()
@@ -91,7 +91,7 @@ def _mark_one_run(error: float, higher_is_better: bool, ax: Axes) -> None:
 
 
 def survivors(runs: Iterable[Run], sparsity: float | None = None) -> pd.DataFrame:
-    """What is left of each layer and kind of matrix at the end: a row for each method, layer and kind.
+    """Return the share of weights left at the end, a row for each method, layer and kind of matrix.
 
     Args:
         runs: of one recipe; finished ones of methods that prune count.
@@ -120,7 +120,7 @@ def survivors(runs: Iterable[Run], sparsity: float | None = None) -> pd.DataFram
 
 
 def _left_at_the_end(run: Run) -> pd.DataFrame:
-    """How many weights of each layer and kind are left at the last logged step, and how many there are."""
+    """Count the weights of each layer and kind at the last logged step, and those that are left."""
     last = run.layers[run.layers["step"] == run.layers["step"].max()]
     left = last.assign(left=last["n"] * (1 - last["sparsity"]))
     return (
@@ -130,7 +130,7 @@ def _left_at_the_end(run: Run) -> pd.DataFrame:
 
 @on_own_axes
 def plot_survivors(table: pd.DataFrame, method: str, *, ax: Axes, **heatmap: Any) -> Axes:
-    """Share of the weights left in each layer (downwards) and kind of matrix, of one method, as a heat map.
+    """Plot the share of weights left in each layer (downwards) and kind of matrix, of one method, as a heat map.
 
     Args:
         table: from `survivors`.

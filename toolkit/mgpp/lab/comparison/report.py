@@ -1,6 +1,5 @@
-"""A comparison's files: the tidy frame, the table, the two figures, all from a folder of runs."""
+"""Write a comparison's files from a folder of runs: the tidy frame, the table, the two figures."""
 
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from mgpp.lab.comparison.frame import comparison_frame
 from mgpp.lab.comparison.plots import NothingToDrawError
 from mgpp.lab.comparison.table import results_markdown
 from mgpp.plots.figures import save_figure
-from mgpp.runs import Run, load_runs
+from mgpp.runs import load_runs
 
 FRAME, TABLE = "comparison.csv", "comparison.md"
 
@@ -24,10 +23,10 @@ def write_comparison(
     markers: str = "results",
     figures: str | Path | None = None,
 ) -> list[Path]:
-    """Write what a folder of runs says about the methods; the same runs give the same bytes.
+    """Write the frame, table and figures of a folder of runs; the same runs give the same bytes.
 
-    The frame has every run, also of other recipes, and those that failed; the figures draw the recipe with most runs.
-    A figure for which no run has finished is left out.
+    The frame has every run, also those of other recipes and those that failed. The figures draw the recipe with most
+    runs. A figure for which no run has finished is left out.
 
     Args:
         folder: of the runs; the frame is written there.
@@ -41,8 +40,8 @@ def write_comparison(
         The files.
 
     Raises:
-        ValueError: if the runs can't be compared, see `mgpp.lab.comparison.frame.scored`, if there are none, or as
-            `page_with` does. Nothing is written then.
+        ValueError: if there are no runs, or they can't be compared, see `mgpp.lab.comparison.frame.scored`, or the page
+            lacks the markers. Nothing is written then.
 
     Example:
         >>> write_comparison("data/local/comparison", trials="data/tuning")  # doctest: +SKIP
@@ -51,39 +50,20 @@ def write_comparison(
     if not runs:
         raise ValueError(f"no runs in {folder}; mgpp compare trains them")
     tried = load_runs(trials) if trials is not None and Path(trials).is_dir() else []
-    table, page = results_markdown(runs, tried), Path(readme) if readme else folder / TABLE
-    text = page_with(table, page, markers) if readme else table + "\n"
-    drawn = _drawn(runs, figure_comparison=figure_comparison, figure_survivors=figure_survivors)
+    table, page = results_markdown(runs, tried), Path(readme or folder / TABLE)
+    text = between_markers(page.read_text(encoding="utf-8"), markers, table) if readme else table + "\n"
+    drawn: dict[str, Figure] = {}
+    for figure in (figure_comparison, figure_survivors):
+        with suppress(NothingToDrawError):
+            drawn[figure.__name__] = figure(runs)
     comparison_frame(runs, tried).to_csv(folder / FRAME, index=False, float_format="%.6g")
     page.write_text(text, encoding="utf-8")
     paths = [path for stem, figure in drawn.items() for path in save_figure(figure, stem, figures or folder)]
     return [folder / FRAME, page, *paths]
 
 
-def page_with(table: str, page: Path, markers: str = "results") -> str:
-    """A page with a table between its markers; with an empty one to see, before anything is trained, whether it can be.
-
-    Raises:
-        ValueError: if the page can't be read, or lacks the markers, such as `<!-- results -->` and `<!-- /results -->`.
-
-    Example:
-        >>> page_with("", Path("no-such-page.md"))
-        Traceback (most recent call last):
-        ...
-        ValueError: no-such-page.md can't be read: No such file or directory
-    """
-    try:
-        text = page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{page} can't be read: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        return between_markers(text, markers, table)
-    except ValueError as error:
-        raise ValueError(f"{page}: {error}; put them where the table goes") from None
-
-
 def between_markers(text: str, name: str, table: str) -> str:
-    """`text` with what stands between the markers of `name` replaced by `table`.
+    """Return `text` with what is between the markers of `name` replaced by `table`.
 
     Raises:
         ValueError: if the markers are missing.
@@ -96,14 +76,6 @@ def between_markers(text: str, name: str, table: str) -> str:
     """
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if begin not in text or end not in text:
-        raise ValueError(f"the markers {begin} and {end} are missing")
+        raise ValueError(f"the page needs the markers {begin} and {end} around the place of the table")
     before, rest = text.split(begin, 1)
     return f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}"
-
-
-def _drawn(runs: Iterable[Run], **draw: Callable[[Iterable[Run]], Figure]) -> dict[str, Figure]:
-    figures = {}
-    for stem, figure in draw.items():
-        with suppress(NothingToDrawError):
-            figures[stem] = figure(runs)
-    return figures

@@ -16,7 +16,7 @@ REFERENCE = "mgpp"
 
 
 def results_markdown(runs: Iterable[Run], trials: Iterable[Run] = ()) -> str:
-    """The tables of a folder's comparisons, one for each recipe, each headed by the recipe's name if there are more.
+    """Return the tables of a folder's comparisons, one for each recipe, with its name above if there are several.
 
     Args:
         runs: finished and failed ones; those that did not finish are counted in the column of the seeds.
@@ -39,7 +39,7 @@ def results_markdown(runs: Iterable[Run], trials: Iterable[Run] = ()) -> str:
 
 
 def _table(frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """The table of one recipe's runs, from their `comparison_frame`."""
+    """Return the table of one recipe's runs, from their `comparison_frame`."""
     joined = comparison_summary(frame).merge(
         pairs.rename(columns={"rival": "method"}), "left", ["sparsity", "method"], suffixes=("", "_ahead")
     )
@@ -79,7 +79,7 @@ def _cells(row: Mapping[Any, Any], scale: float) -> list[str]:
 
 
 def _number(value: float, scale: float, sign: str = "") -> str:
-    """A number as the tables show it: percent with one decimal, what is no share with two; nothing for NaN."""
+    """Format a number: percent with one decimal, other units with two; nothing for NaN."""
     return "" if np.isnan(value) else f"{scale * value:{sign}.{1 if scale > 1 else 2}f}"
 
 
@@ -88,7 +88,7 @@ def _spread(error: float, scale: float) -> str:
 
 
 def _notes(pairs: pd.DataFrame) -> str:
-    """What the columns mean, as far as the tables have them."""
+    """Explain the columns and the marks that the tables have."""
     notes = ["± is one standard error over seeds, and of a difference the standard error over pairs of one seed."]
     if (pairs["seeds"] > 1).any():
         notes.append(
