@@ -10,7 +10,7 @@ from mgpp import load_recipe
 from mgpp.lab.dry_run import plan_of
 from mgpp.lab.models.known_models import KNOWN_MODELS
 from mgpp.lab.models.made_models import MADE_MODELS
-from mgpp.lab.recipes.recipe import recipe_names
+from mgpp.lab.recipes.recipe import TrainerSettings, recipe_names
 from mgpp.lab.tasks import TASKS
 from mgpp.methods import METHODS
 
@@ -126,6 +126,11 @@ def test_the_page_lists_every_recipe_and_says_whose_it_is():
     for name, whose in rows().items():
         head = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").split("\ntask:")[0]
         assert ("the published setting" in head) == (whose == "published"), name
+
+
+def test_the_page_lists_the_arguments_of_the_trainer():
+    part = PAGE.partition("| | arguments |")[2].partition("\n## ")[0]
+    assert set(TrainerSettings.__annotations__) <= set(re.findall(r"`(\w+)`", part))
 
 
 def test_every_test_that_the_page_names_exists():
