@@ -105,7 +105,7 @@ def test_the_penalty_is_added_once_an_update_after_clipping(tmp_path, arguments)
 
 def test_a_training_that_ends_before_pruning_is_refused(tmp_path):
     trainer, _ = build(tmp_path, max_steps=7)
-    with pytest.raises(ValueError, match="pruning ends at step 7, but the training has only 7 steps"):
+    with pytest.raises(ValueError, match="step 7"):
         trainer.train()
 
 
@@ -155,7 +155,7 @@ def test_going_on_without_the_masks_is_refused(tmp_path):
     trainer, pruner = build(tmp_path, save_strategy="steps", save_steps=5, save_only_model=False)
     trainer.train()
     resumed, other = build(tmp_path)
-    with pytest.raises(ValueError, match=r"goes on at step 5, with pruning from step 2, but the Pruner lacks"):
+    with pytest.raises(ValueError, match="restore"):
         resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
     resumed, other = build(tmp_path)
     other.load_state_dict(pruner.state_dict())

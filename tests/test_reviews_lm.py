@@ -6,7 +6,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mgpp.lab.models import made_models
 from mgpp.lab.models.made_models import MADE_MODELS, MadeGpt2, locate, train_tokenizer
-from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks import TASKS, TaskSettings, reviews_lm
 from mgpp.lab.tasks.reviews import split_of
 from mgpp.pruning.targets import prunable_weights
@@ -115,8 +114,3 @@ def test_the_size_that_the_docstring_says():
     assert sum(weight.numel() for weight in prunable_weights(model).values()) == 1_769_472
     assert "2,590,848" in MadeGpt2.__doc__
     assert "1,769,472" in MadeGpt2.__doc__
-
-
-def test_unknown_names_are_refused(tmp_path):
-    with pytest.raises(RecipeError, match="did you mean 'reviews-gpt2'"):
-        locate("review-gpt2", tmp_path)

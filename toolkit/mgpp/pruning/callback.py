@@ -5,7 +5,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch.nn import Module
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from mgpp.pruning.observer import Observer, Writer
 from mgpp.pruning.pruner import Pruner
@@ -17,7 +17,7 @@ STATE_FILE = "pruner.safetensors"
 
 
 class PruningCallback(TrainerCallback):
-    """Calls a `Pruner` at the right moments of a Trainer's step, and logs what it did.
+    """Call a `Pruner` at the right moments of a Trainer's step, and log what it did.
 
     The Trainer accumulates, unscales and clips the data gradient; then `on_pre_optimizer_step` adds the penalty, once
     an optimizer update; then `on_optimizer_step` prunes. Steps are counted by the Trainer's clock, so an update that
@@ -48,12 +48,11 @@ class PruningCallback(TrainerCallback):
         self.pruner, self.saves = pruner, saves
         self.observer = Observer(pruner, run_writer, **observing) if run_writer is not None else None
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Refuse a training that ends before pruning does, or that goes on without the masks it had.
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Bind the Pruner to the model that the Trainer has prepared.
 
-        Bind the Pruner to the model that the Trainer has prepared.
+        Raises:
+            ValueError: if the training ends before pruning does, or goes on without the masks it had.
         """
         if kwargs.get("model") is not None:
             bind(self.pruner, kwargs["model"])
@@ -73,13 +72,11 @@ class PruningCallback(TrainerCallback):
         if self.observer is not None:
             self.observer.writer.update(steps={"total": state.max_steps, "begin": begin, "end": end})
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Draw the step's gates, where the method has some."""
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Draw the gates of this step, if the method has gates."""
         self.pruner.begin_step(state.global_step)
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Save the Pruner's state in the Trainer's checkpoint; all processes take part, and the first writes."""
         if not self.saves:
             return
@@ -87,35 +84,24 @@ class PruningCallback(TrainerCallback):
         if state.is_world_process_zero:
             save_file(tensors, Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / STATE_FILE)
 
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Add the penalty to unscaled gradients."""
         unscale_(kwargs.get("optimizer"))
         self.pruner.before_step(state.global_step)
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Prune, then let the observer look."""
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Prune, then measure."""
         step = state.global_step
         self.pruner.after_step(step)
         if self.observer is not None and self.observer.is_due(step, state.max_steps):
             self.observer.measure(step)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Ask the Trainer for its loss where the observer has measured."""
         if self.observer is not None and self.observer.is_pending:
             control.should_log = True
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Complete the row with the Trainer's loss and learning rate, and write it."""
         if self.observer is not None and self.observer.is_pending:
             self.observer.write(logs or {})
@@ -141,7 +127,7 @@ def bind(pruner: Pruner, model: Module) -> None:
 
 
 def restore(pruner: Pruner, checkpoint: str | Path) -> None:
-    """Give a Pruner the state that the callback saved in a checkpoint.
+    """Load the state that the callback saved in a checkpoint into a Pruner.
 
     Raises:
         FileNotFoundError: if the checkpoint holds none.

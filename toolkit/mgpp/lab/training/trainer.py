@@ -9,20 +9,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import TrainerCallback, TrainerState
 
-from mgpp.lab.training import checkpoints
+from mgpp.lab.training import checkpoints, states
 from mgpp.lab.training.faults import SigtermHandler, Terminated, check_gradient, check_loss, check_weights
 from mgpp.lab.training.parallel import ParallelTrainer
 from mgpp.lab.training.processes import barrier, is_main, rank
 from mgpp.lab.training.sharding import is_sharded, load_shards, shards_of
-from mgpp.lab.training.states import (
-    fill_,
-    load_state,
-    random_state,
-    save_state,
-    save_tensors,
-    set_random_state,
-    weights_of,
-)
 from mgpp.pruning.callback import STATE_FILE, restore
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.sharded.peers import Peers
@@ -98,7 +89,7 @@ class PruningTrainer(ParallelTrainer):
         hidden = target.with_name(f".{target.name}.writing")  # all processes write to the folder of the main one
         with whole_folder(target) if is_main() else nullcontext():
             barrier()
-            save_state(hidden / f"rank-{rank()}", self._state_of_this_process())
+            states.save_state(hidden / f"rank-{rank()}", self._state_of_this_process())
             if is_main():
                 self._save_common_state(hidden)
             barrier()
@@ -112,10 +103,10 @@ class PruningTrainer(ParallelTrainer):
     def _save_common_state(self, folder: Path) -> None:
         model: Any = self.model
         if not is_sharded(model):
-            save_tensors(weights_of(model), folder / checkpoints.MODEL_FILE)
-            save_tensors(self.pruner.state_dict(), folder / STATE_FILE)
+            states.save_tensors(states.weights_of(model), folder / checkpoints.MODEL_FILE)
+            states.save_tensors(self.pruner.state_dict(), folder / STATE_FILE)
         model.config.save_pretrained(folder)
-        save_state(folder / "training", {name: each.state_dict() for name, each in self._stateful().items()})
+        states.save_state(folder / "training", {name: each.state_dict() for name, each in self._stateful().items()})
         self.state.save_to_json(str(folder / checkpoints.TRAINER_FILE))
 
     def _stateful(self) -> dict[str, Any]:
@@ -125,7 +116,7 @@ class PruningTrainer(ParallelTrainer):
 
     def _state_of_this_process(self) -> dict[str, Any]:
         ends_epoch = self.state.epoch == int(self.state.epoch)
-        now = random_state()
+        now = states.random_state()
         state = {
             "now": now,
             "epoch": now if ends_epoch else self.random_at_epoch,
@@ -140,11 +131,11 @@ class PruningTrainer(ParallelTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         target: Any = model or self.model
         if not is_sharded(target):  # shards are loaded with those of the optimizer
-            fill_(weights_of(target), load_file(Path(resume_from_checkpoint) / checkpoints.MODEL_FILE))
+            states.fill_(states.weights_of(target), load_file(Path(resume_from_checkpoint) / checkpoints.MODEL_FILE))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         folder = Path(str(checkpoint))
-        state, self.resumed = load_state(folder / "training"), load_state(folder / f"rank-{rank()}")
+        state, self.resumed = states.load_state(folder / "training"), states.load_state(folder / f"rank-{rank()}")
         for name, each in self._stateful().items():
             each.load_state_dict(state[name])
         if is_sharded(self.model):
@@ -154,7 +145,7 @@ class PruningTrainer(ParallelTrainer):
         pass  # loaded with the optimizer
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        set_random_state(self.resumed["now"])
+        states.set_random_state(self.resumed["now"])
 
 
 class RestoreOnResume(TrainerCallback):
@@ -173,8 +164,8 @@ class RestoreOnResume(TrainerCallback):
     def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Shuffle the data of an interrupted epoch as before, and remember how those of any other are shuffled."""
         if self.trainer.resumed and not self.trainer.random_at_epoch:
-            set_random_state(self.trainer.resumed["epoch"])
-        self.trainer.random_at_epoch = random_state()
+            states.set_random_state(self.trainer.resumed["epoch"])
+        self.trainer.random_at_epoch = states.random_state()
 
 
 class SaveOnSigterm(TrainerCallback):

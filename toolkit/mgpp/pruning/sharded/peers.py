@@ -1,4 +1,4 @@
-"""What the processes that hold a model's weights together tell each other: numbers that add up, and short lists."""
+"""Collectives of the processes that hold a model: sums of numbers, short lists, tensors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 class PeersError(RuntimeError):
-    """Processes that should hold the same model don't."""
+    """Processes that should hold the same model hold different ones."""
 
 
 class Peers:
-    """The processes among which a model's weights are shared out; without a group, this one alone, which asks nobody.
+    """The processes over which a model's weights are sharded; without a group, this one alone, which sends nothing.
 
     Every process must call the same methods in the same order: each call but those of a process alone is a collective.
 
@@ -37,7 +37,7 @@ class Peers:
 
     @classmethod
     def everyone(cls) -> "Peers":
-        """All processes of the training.
+        """Return all processes of the training.
 
         Example:
             >>> Peers.everyone().count
@@ -48,20 +48,16 @@ class Peers:
 
     @property
     def are_many(self) -> bool:
-        """Whether there is anybody else."""
+        """Whether there is more than one process."""
         return self.count > 1
 
     def table(self, numbers: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """The numbers of every process, as many each, a row for each process."""
-        own = np.asarray(numbers)
-        return (
-            np.stack([part.cpu().numpy() for part in self.gather(torch.from_numpy(own))])
-            if self.are_many
-            else own[None]
-        )
+        """Return the numbers of every process, as many each, one row a process."""
+        own = torch.from_numpy(np.asarray(numbers))
+        return np.stack([part.cpu().numpy() for part in self.gather(own)])
 
     def sum(self, numbers: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """The sum over the processes, number by number; in int64 or float64."""
+        """Return the sums over the processes, number by number, in int64 or float64."""
         own = np.asarray(numbers)
         if not self.are_many:
             return own
@@ -70,7 +66,7 @@ class Peers:
         return sums.cpu().numpy()
 
     def join(self, values: np.ndarray) -> np.ndarray:
-        """The lists of all processes, of any lengths, one after another."""
+        """Concatenate the lists of all processes, which may have different lengths."""
         if not self.are_many:
             return values
         lengths = self.table([len(values)])[:, 0]
@@ -80,7 +76,7 @@ class Peers:
         return np.concatenate([row[:length] for row, length in zip(rows, lengths, strict=True)])
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """The tensors of all processes, which have one shape."""
+        """Return the tensors of all processes, which have the same shape."""
         if not self.are_many:
             return [tensor]
         own = self._send(tensor)
@@ -89,11 +85,7 @@ class Peers:
         return parts
 
     def check_same(self, what: str, *numbers: float) -> None:
-        """Make sure that all processes have the same numbers.
-
-        Raises:
-            PeersError: on all of them, if they don't.
-        """
+        """Raise PeersError in all processes unless all have the same numbers."""
         rows = self.table(np.array(numbers, np.float64))
         if not (rows == rows[0]).all():
             other = rows[(rows != rows[0]).any(1)][0]

@@ -1,4 +1,4 @@
-"""The part of every weight that this process holds: all of it, or, in sharded training, some of its rows."""
+"""The part of every weight that this process holds: all of it, or some of its rows in sharded training."""
 
 import copy
 import math
@@ -45,7 +45,7 @@ class Shards(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor]) -> "Shards":
-        """The weights as shards, if they are not already."""
+        """Return weights as shards, unless they are shards already."""
         return weights if isinstance(weights, Shards) else cls(weights)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -59,16 +59,16 @@ class Shards(Mapping[str, Tensor]):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Elements of every whole weight."""
+        """Number of elements of every whole weight."""
         return {name: self.whole[name].numel() for name in self._parts}
 
     @property
     def total(self) -> int:
-        """Elements of all whole weights together."""
+        """Number of elements of all whole weights together."""
         return sum(self.sizes.values())
 
     def like(self, tensors: Mapping[str, Tensor]) -> "Shards":
-        """Other tensors, of the shapes of these parts and shared out alike.
+        """Return shards of other tensors that have the shapes of these parts and are sharded alike.
 
         Example:
             >>> Shards({"w": torch.ones(3)}).like({"w": torch.zeros(3)})["w"]
@@ -79,24 +79,24 @@ class Shards(Mapping[str, Tensor]):
         return other
 
     def only(self, names: Iterable[str]) -> "Shards":
-        """Those with these names."""
+        """Return the shards with these names."""
         return self.like({name: self._parts[name] for name in names})
 
     def start(self, name: str) -> int:
-        """The first row of a weight that this process holds."""
+        """Return the first row of a weight that this process holds."""
         whole = self.whole[name]
         return min(self.peers.index * _rows_each(whole, self.peers), len(whole)) if self.peers.are_many else 0
 
     def first(self, name: str) -> int:
-        """The flat index in a whole weight of the first element that this process holds."""
+        """Return the flat index, in the whole weight, of the first element that this process holds."""
         return self.start(name) * math.prod(self.whole[name].shape[1:])
 
     def part(self, name: str, full: Tensor) -> Tensor:
-        """Of a tensor of a whole weight's shape, what belongs to the part that is held here."""
+        """Return the part of a full tensor that belongs to the rows that this process holds."""
         return full.narrow(0, self.start(name), len(self[name])) if self.peers.are_many else full
 
     def gather(self, name: str, part: Tensor) -> Tensor:
-        """The whole of which every process has a part, on all of them; one tensor at a time is meant to fit."""
+        """Gather the parts of all processes into the whole tensor, on all of them; it must fit in memory."""
         if not self.peers.are_many:
             return part
         whole = self.whole[name]
@@ -105,7 +105,7 @@ class Shards(Mapping[str, Tensor]):
         return torch.cat(self.peers.gather(padded))[: len(whole)].to(part.device)
 
     def named_in(self, key: str) -> str | None:
-        """The weight whose name a key ends in, after a dot or alone.
+        """Return the weight whose name is the end of a key, after a dot or alone.
 
         Example:
             >>> Shards({"layer.w": torch.ones(1)}).named_in("score.layer.w")
@@ -115,7 +115,7 @@ class Shards(Mapping[str, Tensor]):
 
     @contextmanager
     def gradients(self) -> Iterator[None]:
-        """Within, the `grad` of every part is that of its weight, in the same memory."""
+        """Within the block, give every part the `grad` of its weight, in the same memory."""
         shared = [name for name in self._parts if self[name] is not self.whole[name]]
         with torch.no_grad():
             for name in shared:
@@ -128,7 +128,7 @@ class Shards(Mapping[str, Tensor]):
                 self[name].grad = None
 
     def make_gradients(self) -> None:
-        """Give a gradient of zeros to the weights that the loss did not reach."""
+        """Give zero gradients to the weights that the loss did not reach."""
         for name, weight in self.whole.items():
             if name in self._parts and weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
@@ -141,7 +141,7 @@ class Shards(Mapping[str, Tensor]):
 
 
 def part_of(tensor: Any) -> Tensor:
-    """The local part of a DTensor, and any other tensor itself.
+    """Return the local part of a DTensor, and any other tensor itself.
 
     Example:
         >>> w = torch.ones(2)
@@ -152,7 +152,7 @@ def part_of(tensor: Any) -> Tensor:
 
 
 def is_dtensor(tensor: Any) -> bool:
-    """Whether a tensor is shared out among processes.
+    """Return whether a tensor is sharded over processes.
 
     Example:
         >>> is_dtensor(torch.ones(1))
