@@ -90,6 +90,7 @@ def test_processes_are_dealt_the_gpus(tmp_path, monkeypatch):
         assert sorted(job.result() for job in jobs) == ["2", "5"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray's processes of a slow start
 def test_ray_replaces_workers_that_die_and_stops_what_still_trains(options, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)  # workers find relative paths
