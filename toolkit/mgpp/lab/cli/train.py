@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgpp.lab.cli.options import NEW_RUNS_FOLDER, PATH, with_overrides
+from mgpp.lab.waiting import waiting
 
 if TYPE_CHECKING:
     from mgpp.runs import Run
@@ -49,7 +50,8 @@ def train(
 
         click.echo(describe(settings))
         return
-    from mgpp.lab.training.train import train
+    with waiting(f"{settings.run_name}: loading torch and transformers", visible=not quiet):
+        from mgpp.lab.training.train import train
 
     folder = out or NEW_RUNS_FOLDER / settings.run_name
     _report(train(settings, folder, replace_run=replace, progress=not quiet))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from mgpp.lab.training.provenance import check_sources, native_bf16, provenance,
 from mgpp.lab.training.sharding import gathered_state
 from mgpp.lab.training.states import CheckpointError, random_state_kept
 from mgpp.lab.training.trainer import PruningTrainer
+from mgpp.lab.waiting import waiting
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.callback import PruningCallback
 from mgpp.pruning.pruner import Pruner
@@ -94,10 +94,11 @@ def _train(
     with handle_signals(folder) as sigterm, explain_errors(folder, recipe):
         recipe = resolve(recipe)
         init_distributed(recipe.trainer)
-        with main_first():
+        show = progress and is_main()
+        with main_first(), waiting(f"{recipe.run_name}: preparing model and data", visible=show):
             if is_main():  # the question takes the folder's lock for a moment: two processes would refuse each other
                 refuse_if_written(folder) if stopped else check_folder(folder, replace=replace_run)
-            source, task, found = load_sources(recipe, progress)
+            source, task, found = load_sources(recipe, show)
         hashes = check_sources(found, recipe.data, stopped)
         n_train = len(task.splits["train"])
         steps = count_steps(recipe, n_train)
@@ -111,7 +112,7 @@ def _train(
         how: dict[str, Any] = {"resume_at": begin} if stopped else {"replace": replace_run}
         with (
             RunWriter(folder, info, **how) if is_main() else NullWriter() as writer,
-            ProgressBar(steps, recipe.run_name, progress and is_main(), begin, task.metric) as bar,
+            ProgressBar(steps, recipe.run_name, show, begin, task.metric) as bar,
             explain_errors(folder, recipe),  # here, too, so that run.json says the same
         ):
             if is_main():
@@ -151,8 +152,8 @@ def locate_model(name: str, progress: bool = True) -> tuple[str, str | None]:
 
 def load_sources(recipe: Recipe, progress: bool) -> tuple[str, Task, dict[str, str | None]]:
     """Return where the model is loaded from, the task with its data, and the hashes of both."""
-    source, model_hash = locate_model(recipe.model, progress and is_main())
-    with nullcontext() if progress else without_bars():
+    source, model_hash = locate_model(recipe.model, progress)
+    with without_bars():
         task = load_task(recipe, source)
     return source, task, {"model": model_hash, "data": task.data_sha256}
 
