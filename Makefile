@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env wheelhouse reproduce comparison train figures notebooks workshop tables consistency reliability audit bench bench-explorer lab check test lint clean
+.PHONY: env wheelhouse reproduce comparison train figures notebooks workshop tables consistency reliability reliability-short audit bench bench-explorer lab check test lint clean
 
 # Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
 WHEELHOUSE ?= wheelhouse
@@ -122,6 +122,11 @@ RELIABILITY := kills faults distributed sweep trust export
 reliability: env
 	@for part in $(RELIABILITY); do $(BIN)/python tests/reliability/$$part.py --out data/reliability/$$part.json || exit 1; done
 	@$(MAKE) --no-print-directory tables
+
+# a few kills and strange files, for CI; the tests have a short form of the rest
+reliability-short: env
+	@$(BIN)/python tests/reliability/kills.py --kills 5 --out $(QUICK)/kills.json
+	@$(BIN)/python tests/reliability/trust.py --examples 50 --out $(QUICK)/trust.json
 
 # what is known of holes in the pinned versions; pip-audit is fetched into an environment of its own
 audit: env
