@@ -58,8 +58,8 @@ def seen(tmp_path_factory):
             "step 6: the loss is nan and bert.encoder.layer.0.intermediate.dense.weight holds infinities or NaN",
             "",
         ),
-        ("the gradient is no number", 1, "status failed, 3 rows", "step 6: the gradient's norm is", ""),
-        ("out of memory", 1, "status failed, 0 rows", "Lower batch_size, 4 now", ""),
+        ("the gradient is no number", 1, "status failed, 3 rows", "step 6: the norm of the gradient", ""),
+        ("out of memory", 1, "status failed, 0 rows", "batch_size=4", ""),
         (
             "SIGTERM",
             143,
