@@ -130,15 +130,6 @@ def test_masked_loss_is_over_the_chosen_tokens_and_other_batches_and_seeds_choos
     assert not special.any()
 
 
-def test_a_split_of_which_nothing_is_masked_is_refused_before_the_training(bert, tmp_path, monkeypatch):
-    for split in ("train", "validation"):
-        (tmp_path / f"{split}.txt").write_text("It was a film.\n" * 30)
-    load("mlm", bert, tmp_path, length=4)
-    monkeypatch.setattr(language_modeling, "MASKED_SHARE", 1e-9)
-    with pytest.raises(RecipeError, match="split train"):
-        load("mlm", bert, tmp_path, length=4)
-
-
 def test_models_that_see_what_they_predict_are_refused(bert, gpt2, data):
     """transformers loads BERT as a causal model, too, and only warns."""
     assert load("clm", gpt2, data).load_model(gpt2)

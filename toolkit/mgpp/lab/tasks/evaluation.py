@@ -30,15 +30,18 @@ def evaluating(model: PreTrainedModel, *, bf16: bool) -> Iterator[None]:
         model.train(was_training)
 
 
-def batches_by_length(data: Dataset, collate: Callable[[list[Any]], Any]) -> Iterator[tuple[list[Any], Any]]:
+def batches_by_length(
+    data: Dataset, collate: Callable[[list[Any]], Any], size: int | None = None
+) -> Iterator[tuple[list[Any], Any]]:
     """Yield the rows and the tensors of each batch of a split, in the order of the rows' lengths.
 
     The shortest come first and equal ones in their order, so that the batches are always the same and little is padded.
     """
     lengths = [len(tokens) for tokens in data["input_ids"][:]]
     order = sorted(range(len(data)), key=lengths.__getitem__)
-    for start in range(0, len(order), EVALUATION_BATCH):
-        rows = [data[row] for row in order[start : start + EVALUATION_BATCH]]
+    size = size or EVALUATION_BATCH
+    for start in range(0, len(order), size):
+        rows = [data[row] for row in order[start : start + size]]
         yield rows, collate(rows)
 
 

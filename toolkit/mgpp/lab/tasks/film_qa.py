@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mgpp.lab.models.packages import REVIEWS
 from mgpp.lab.tasks.base import register
 from mgpp.lab.tasks.question_answering import Question, QuestionAnswering
-from mgpp.lab.tasks.reviews import SPLITS, split_of
+from mgpp.lab.tasks.reviews import SPLITS, read_corpus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,21 +27,12 @@ def read() -> "pd.DataFrame":
     Raises:
         PackagedFileError: if the data package is missing or damaged.
     """
-    import pandas as pd
-
-    table = pd.read_csv(REVIEWS.locate()).dropna(subset=["text", "movie_name"]).drop_duplicates("text")
-    found = [mention(text, film) for text, film in zip(table["text"], table["movie_name"], strict=True)]
-    table = pd.DataFrame(
-        {
-            "text": table["text"],
-            "answer": [match and match.group() for match in found],
-            "start": [match and match.start() for match in found],
-            "film": table["movie_name"],
-            "split": table["movie_name"].map(split_of),
-            "category": table["category"],
-        }
-    )
-    return table.dropna(subset=["answer"]).astype({"start": int}).reset_index(drop=True)
+    table = read_corpus().drop_duplicates("text")
+    found = [mention(text, film) for text, film in zip(table["text"], table["film"], strict=True)]
+    table["answer"] = [match and match.group() for match in found]
+    table["start"] = [match and match.start() for match in found]
+    table = table.dropna(subset="answer", ignore_index=True).astype({"start": int})
+    return table[["text", "answer", "start", "film", "split", "category"]]
 
 
 def mention(text: str, film: str) -> re.Match[str] | None:

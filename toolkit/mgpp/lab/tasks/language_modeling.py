@@ -63,11 +63,6 @@ class LanguageModeling(Task):
     tokens: ClassVar[int | None] = None
 
     @classmethod
-    def known_examples(cls) -> int | None:
-        """Return None: blocks must be cut to be counted."""
-        return None
-
-    @classmethod
     def expected_examples(cls, max_length: int) -> int | None:
         """Return the number of blocks that the assumed number of tokens gives."""
         return None if cls.tokens is None else cls.tokens // max_length
@@ -128,23 +123,14 @@ class LanguageModeling(Task):
         """
         from mgpp.lab.tasks.evaluation import evaluating, in_turns
 
-        sums: list[float] = []
-        counts: list[int] = []
-
-        def _sums(_: Any, batch: Any) -> tuple[list[float], list[int]]:
-            losses, predicted = self._token_losses(model, batch)
-            return losses.sum(1).tolist(), predicted.sum(1).tolist()
-
+        batches = enumerate(self._batches(self.splits[split]))
         with evaluating(model, bf16=bf16):
-            for _, (loss, count) in in_turns(enumerate(self._batches(self.splits[split])), _sums):
-                sums += loss
-                counts += count
+            results = list(in_turns(batches, lambda _, batch: self._block_losses(model, batch)))
+        sums, counts = zip(*(block for _, found in results for block in found), strict=True)
         return perplexity(sums, counts)
 
-    def _token_losses(
-        self, model: "PreTrainedModel", batch: Mapping[str, Any]
-    ) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Return the loss of every token, 0 where none is predicted, and where one is: both (blocks, tokens)."""
+    def _block_losses(self, model: "PreTrainedModel", batch: Mapping[str, Any]) -> list[tuple[float, int]]:
+        """Return the sum of losses and the number of predicted tokens of each block."""
         from torch.nn.functional import cross_entropy
 
         inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
@@ -153,7 +139,8 @@ class LanguageModeling(Task):
         if not self.masked:
             logits, labels = logits[:, :-1], labels[:, 1:]
         flat = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none")  # ignores -100
-        return flat.double().view(labels.shape), labels != -100
+        sums, counts = flat.double().view(labels.shape).sum(1), (labels != -100).sum(1)
+        return list(zip(sums.tolist(), counts.tolist(), strict=True))
 
     def _batches(self, data: "Dataset") -> Iterator[Any]:
         collate = MaskTokens(self.tokenizer, EVALUATION_SEED) if self.masked else self.collate
@@ -203,18 +190,6 @@ class Mlm(LanguageModeling):
 
         tables, sha256 = read_splits(self.hub_name, self.hub_config, texts=self.texts, required=["train"], optional=[])
         return hold_out(tables["train"]), sha256
-
-    def encode(self, tables: Mapping[str, "Dataset"]) -> dict[str, "Dataset"]:
-        """Cut the texts into blocks, each with [CLS] before and [SEP] after.
-
-        Raises:
-            RecipeError: if a split gives no whole block, or none of its tokens is masked.
-        """
-        splits = super().encode(tables)
-        for split, data in splits.items():
-            if not any(bool((batch["labels"] != -100).any()) for batch in self._batches(data)):
-                raise RecipeError(f"no token of the split {split} is masked, of which 15% are by chance; add text")
-        return splits
 
 
 def looks_ahead(model: "PreTrainedModel") -> bool:

@@ -112,8 +112,11 @@ class QuestionAnswering(Task):
         def _answer(rows: Any, batch: Any) -> tuple[list[tuple[tuple[float, str], float]], float]:
             output = model(**batch.to(model.device))
             logits = [part.float().cpu().numpy() for part in (output.start_logits, output.end_logits)]
-            each = zip(rows, *logits, strict=True)
-            found = [self._in_window(window, starts, ends, questions) for window, starts, ends in each]
+            found = []
+            for window, starts, ends in zip(rows, *logits, strict=True):
+                cls = cls_place(self.tokenizer, window["input_ids"])
+                span = best_span(starts, ends, window, questions[window["question"]].context)
+                found.append((span, float(starts[cls] + ends[cls])))
             return found, float(output.loss)
 
         with evaluating(model, bf16=bf16):
@@ -124,14 +127,6 @@ class QuestionAnswering(Task):
                     best[i], none[i] = max(best[i], tuple(span)), min(none[i], null)
         silent = [self.unanswerable and null > score for (score, _), null in zip(best, none, strict=True)]
         return ["" if no else text for (_, text), no in zip(best, silent, strict=True)], loss / len(data)
-
-    def _in_window(
-        self, window: Mapping[str, Any], starts: "NDArray", ends: "NDArray", questions: Sequence[Question]
-    ) -> tuple[tuple[float, str], float]:
-        """Return the best span of a window, and the score of no answer."""
-        cls = cls_place(self.tokenizer, window["input_ids"])
-        span = best_span(starts, ends, window, questions[window["question"]].context)
-        return span, float(starts[cls] + ends[cls])
 
 
 def best_span(starts: "NDArray", ends: "NDArray", window: Mapping[str, Any], context: str) -> tuple[float, str]:

@@ -24,18 +24,21 @@ def read() -> "pd.DataFrame":
     Raises:
         PackagedFileError: if the data package is missing or damaged.
     """
+    table = read_corpus()
+    table = table[table["category"].isin(LABELS)].drop_duplicates("text", ignore_index=True)
+    return table.assign(label=table["category"].map(LABELS.index))[["text", "label", "film", "split"]]
+
+
+def read_corpus() -> "pd.DataFrame":
+    """Read all rows of the packaged file that have a text: columns text, category (fresh, rotten, plot), film, split.
+
+    Raises:
+        PackagedFileError: if the data package is missing or damaged.
+    """
     import pandas as pd
 
-    table = pd.read_csv(REVIEWS.locate())
-    table = table[table["category"].isin(LABELS)].drop_duplicates("text")
-    return pd.DataFrame(
-        {
-            "text": table["text"],
-            "label": table["category"].map(LABELS.index),
-            "film": table["movie_name"],
-            "split": table["movie_name"].map(split_of),
-        }
-    ).reset_index(drop=True)
+    table = pd.read_csv(REVIEWS.locate()).dropna(subset="text").rename(columns={"movie_name": "film"})
+    return table.assign(split=table["film"].map(split_of))
 
 
 def split_of(film: str) -> str:

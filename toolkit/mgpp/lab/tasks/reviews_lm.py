@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mgpp.lab.models.packages import REVIEWS
 from mgpp.lab.tasks.base import register
 from mgpp.lab.tasks.language_modeling import LanguageModeling
-from mgpp.lab.tasks.reviews import by_split, split_of
+from mgpp.lab.tasks.reviews import by_split, read_corpus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +22,7 @@ def read() -> "pd.DataFrame":
     Raises:
         PackagedFileError: if the data package is missing or damaged.
     """
-    import pandas as pd
-
-    table = pd.read_csv(REVIEWS.locate()).dropna(subset="text").drop_duplicates("text")
-    films = table["movie_name"]
-    return pd.DataFrame({"text": table["text"], "film": films, "split": films.map(split_of)}).reset_index(drop=True)
+    return read_corpus().drop_duplicates("text", ignore_index=True)[["text", "film", "split"]]
 
 
 @register("reviews-lm")

@@ -16,6 +16,7 @@ from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
 
 from mgpp.lab.tasks.base import DataError
+from mgpp.runs.files import sha256
 
 
 def read_splits(
@@ -101,23 +102,18 @@ def _from_folder(folder: Path, splits: Iterable[str]) -> tuple[dict[str, Dataset
 
 def _files_of(folder: Path, split: str) -> list[Path]:
     """Return the files of a split, which must be of one kind and one of the three forms."""
-    forms = [
-        [file for kind in READERS for file in sorted(folder.glob(pattern.format(split, kind)))]
-        for pattern in ("{}{}", "{}-*{}", "{}/*{}")
-    ]
-    files = [file for form in forms for file in form]
-    if sum(map(bool, forms)) > 1 or len({file.suffix for file in files}) > 1:
-        names = ", ".join(str(file.relative_to(folder)) for file in files)
+    patterns = [form.format(split, kind) for form in ("{}{}", "{}-*{}", "{}/*{}") for kind in READERS]
+    found = [files for pattern in patterns if (files := sorted(folder.glob(pattern)))]
+    if len(found) > 1:
+        names = ", ".join(str(file.relative_to(folder)) for files in found for file in files)
         raise DataError(f"data={str(folder)!r} has the split {split!r} more than once: {names}; keep one")
-    return files
+    return found[0] if found else []
 
 
 def _files_hash(folder: Path, files: dict[str, list[Path]]) -> str:
     digest = hashlib.sha256()
     for file in sorted(file for parts in files.values() for file in parts):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+        digest.update(f"{file.relative_to(folder).as_posix()} {sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ decides, which the transformers library's own script for fine-tuning BART chose 
 -2 and -L together.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -71,13 +71,13 @@ class Summarization(Task):
 
         The loss is that of the reference's tokens, each predicted from the true ones before it.
         """
-        from mgpp.lab.tasks.evaluation import evaluating, in_turns
+        from mgpp.lab.tasks.evaluation import batches_by_length, evaluating, in_turns
         from mgpp.lab.tasks.rouge import rouge
         from mgpp.lab.training.sharding import is_sharded
         from mgpp.pruning.sharded.peers import Peers
 
-        data, loss, tokens = self.splits[split], 0.0, 0
-        written: list[str] = [""] * len(data)
+        written, references, loss, tokens = [], [], 0.0, 0
+        batches = batches_by_length(self.splits[split], self.collate, EVALUATION_BATCH)
 
         def _summarize(_: Any, batch: Any) -> tuple[float, int, list[str]]:
             batch = batch.to(model.device)
@@ -86,11 +86,11 @@ class Summarization(Task):
         # how often a search calls the model depends on the batch; of a sharded one, all processes must call it alike
         peers = Peers() if is_sharded(model) else Peers.everyone()
         with evaluating(model, bf16=bf16):
-            for rows, (mean, count, summaries) in in_turns(self._batches(data), _summarize, peers):
+            for rows, (mean, count, summaries) in in_turns(batches, _summarize, peers):
                 loss, tokens = loss + mean * count, tokens + count
-                for row, summary in zip(rows, summaries, strict=True):
-                    written[row] = summary
-        return rouge(written, data["reference"][:]) | {"loss": loss / tokens, "n": len(data)}
+                written += summaries
+                references += [row["reference"] for row in rows]
+        return rouge(written, references) | {"loss": loss / tokens, "n": len(written)}
 
     def write(self, model: "PreTrainedModel", batch: Mapping[str, "torch.Tensor"]) -> list[str]:
         """Write summaries of a batch of documents, up to `target_length` tokens each.
@@ -107,13 +107,6 @@ class Summarization(Task):
             max_new_tokens=self.settings.target_length,
         )
         return self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-
-    def _batches(self, data: "Dataset") -> Iterator[tuple[list[int], Any]]:
-        lengths = [len(tokens) for tokens in data["input_ids"][:]]
-        order = sorted(range(len(data)), key=lengths.__getitem__)
-        for start in range(0, len(order), EVALUATION_BATCH):
-            rows = order[start : start + EVALUATION_BATCH]
-            yield rows, self.collate([data[row] for row in rows])
 
 
 @register("xsum")

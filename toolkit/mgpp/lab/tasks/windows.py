@@ -32,20 +32,14 @@ def windows(tokenizer: Any, questions: Sequence[Question], max_length: int, stri
         DataError: if an answer is not in its text.
     """
     _check_room(tokenizer, questions, max_length, stride)
-    spans = [_answer_span(question) for question in questions]
     parts = [range(first, min(first + CHUNK, len(questions))) for first in range(0, len(questions), CHUNK)]
     return concatenate_datasets(
-        [Dataset.from_dict(_windows(tokenizer, questions, spans, part, max_length, stride)) for part in parts]
+        [Dataset.from_dict(_windows(tokenizer, questions, part, max_length, stride)) for part in parts]
     )
 
 
 def _windows(
-    tokenizer: Any,
-    questions: Sequence[Question],
-    spans: Sequence[tuple[int, int] | None],
-    numbers: Sequence[int],
-    max_length: int,
-    stride: int,
+    tokenizer: Any, questions: Sequence[Question], numbers: Sequence[int], max_length: int, stride: int
 ) -> dict[str, list[Any]]:
     """Return the columns of the windows of the questions with these numbers."""
     encoded = tokenizer(
@@ -58,15 +52,16 @@ def _windows(
         return_offsets_mapping=True,
     )
     columns: dict[str, list[Any]] = {name: encoded[name] for name in tokenizer.model_input_names if name in encoded}
+    spans = {i: _answer_span(questions[i]) for i in numbers}
     samples = [numbers[sample] for sample in encoded["overflow_to_sample_mapping"]]
-    characters = [_characters(encoded, window) for window in range(len(samples))]
-    known = _within_tokens(spans, samples, characters)
+    neighbours = zip([None, *samples[:-1]], samples, [*samples[1:], None], strict=True)
     rest: list[dict[str, Any]] = []
-    for window, (question, (begin, end)) in enumerate(zip(samples, characters, strict=True)):
+    for window, (before, question, after) in enumerate(neighbours):
+        begin, end = _characters(encoded, window)
+        ends = {"first": before != question, "last": after != question}
         cls = cls_place(tokenizer, encoded["input_ids"][window])
-        first, last = answer_tokens(begin, end, known[question]) or (cls, cls)
-        positions = dict(zip(POSITIONS, (first, last), strict=True))
-        rest.append({**positions, "question": question, "begin": begin, "end": end})
+        positions = answer_tokens(begin, end, spans[question], **ends) or (cls, cls)
+        rest.append({**dict(zip(POSITIONS, positions, strict=True)), "question": question, "begin": begin, "end": end})
     return columns | {name: [row[name] for row in rest] for name in rest[0]}
 
 
@@ -74,32 +69,6 @@ def _characters(encoded: Any, window: int) -> NDArray:
     """Return the characters of the text that each token of a window stands for, begin and end, or `OUTSIDE`."""
     of_text = np.array([part == 1 for part in encoded.sequence_ids(window)])
     return np.where(of_text, np.array(encoded["offset_mapping"][window]).T, OUTSIDE).astype(np.int32)
-
-
-def _within_tokens(
-    spans: Sequence[tuple[int, int] | None], samples: Sequence[int], characters: Sequence[NDArray]
-) -> dict[int, tuple[int, int] | None]:
-    """Return the answers without characters at the ends of the text that no token stands for.
-
-    Such are accents that the tokenizer strips.
-
-    Args:
-        spans: of all questions.
-        samples: the question of each window.
-        characters: of each window.
-    """
-    covered: dict[int, list[int]] = {question: [] for question in samples}
-    for question, (begin, end) in zip(samples, characters, strict=True):
-        inside = begin != OUTSIDE
-        covered[question] += [int(begin[inside].min()), int(end[inside].max())] if inside.any() else []
-    return {question: _clipped(spans[question], covered[question]) for question in samples}
-
-
-def _clipped(span: tuple[int, int] | None, covered: Sequence[int]) -> tuple[int, int] | None:
-    if span is None or not covered:
-        return None
-    first, last = max(span[0], min(covered)), min(span[1], max(covered))
-    return (first, last) if first < last else None
 
 
 def _check_room(tokenizer: Any, questions: Sequence[Question], max_length: int, stride: int) -> None:
@@ -141,13 +110,17 @@ def locate(context: str, answer: str, place: int) -> tuple[int, int] | None:
     return nearest, nearest + len(answer)
 
 
-def answer_tokens(begin: NDArray, end: NDArray, span: tuple[int, int] | None) -> tuple[int, int] | None:
+def answer_tokens(
+    begin: NDArray, end: NDArray, span: tuple[int, int] | None, *, first: bool = False, last: bool = False
+) -> tuple[int, int] | None:
     """Return the first and the last token that touch the characters of `span`; None if some are not in the window.
 
     Args:
         begin: the first character of each token, `OUTSIDE` for tokens that are not of the text.
         end: the character behind its last one.
         span: of the answer.
+        first: the window is the text's first: no token stands for the characters before it, such as a stripped accent.
+        last: it is the text's last: no token stands for the characters after it.
 
     Example:
         >>> begin, end = np.array([-1, 0, 3, 8, -1]), np.array([-1, 2, 8, 9, -1])  # [CLS] in Paris . [SEP]
@@ -155,7 +128,9 @@ def answer_tokens(begin: NDArray, end: NDArray, span: tuple[int, int] | None) ->
         ((2, 2), None)
     """
     inside = np.flatnonzero(begin != OUTSIDE)
-    if span is None or not inside.size or begin[inside[0]] > span[0] or end[inside[-1]] < span[1]:
+    if span is None or not inside.size:
+        return None
+    if (begin[inside[0]] > span[0] and not first) or (end[inside[-1]] < span[1] and not last):
         return None
     touching = inside[(end[inside] > span[0]) & (begin[inside] < span[1])]
     return (int(touching[0]), int(touching[-1])) if touching.size else None
