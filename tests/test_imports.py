@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ def imports(path):
             yield node.module
 
 
+def imported_modules(path, modules):
+    """Full names of the modules that a file imports from, apart from imports for types only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing = {id(node) for each in ast.walk(tree) if is_type_checking(each) for node in ast.walk(each)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in typing:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from names & modules or {node.module}
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+
+
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
@@ -54,6 +69,16 @@ def test_parts_import_only_what_they_may(path):
         if top == "mgpp":
             assert rest.split(".")[0] in MAY_IMPORT[part] | {part}, f"{part} imports {name}"
         assert top not in LIGHT.get(part, set()), f"{part} imports {name}"
+
+
+def module_of(path):
+    return ".".join(["mgpp", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def test_modules_import_each_other_in_no_circle():
+    modules = {module_of(path) for path in FILES}
+    graph = {module_of(path): set(imported_modules(path, modules)) & modules for path in FILES}
+    TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_every_public_name_exists():
