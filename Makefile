@@ -121,6 +121,7 @@ consistency: env
 RELIABILITY := kills faults distributed sweep trust export
 reliability: env
 	@for part in $(RELIABILITY); do $(BIN)/python tests/reliability/$$part.py --out data/reliability/$$part.json || exit 1; done
+	@MGPP_ALL_PAIRS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests/test_methods_and_tasks.py
 	@$(MAKE) --no-print-directory tables
 
 # a few kills and strange files, for CI; the tests have a short form of the rest
