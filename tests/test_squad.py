@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 
 from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks import TASKS, DataError, TaskSettings
-from mgpp.lab.tasks.question_answering import LONGEST_ANSWER, OUTSIDE, Question, QuestionAnswering, best_span
+from mgpp.lab.tasks.question_answering import LONGEST_ANSWER, QuestionAnswering, best_span
+from mgpp.lab.tasks.questions import OUTSIDE, Question
 from mgpp.lab.tasks.squad_metrics import best_of, exact_match, f1, normalize
 from mgpp.lab.tasks.windows import locate, windows
 

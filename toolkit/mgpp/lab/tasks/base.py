@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mgpp.lab.recipes.recipe import RecipeError, did_you_mean
+from mgpp.lab.tasks.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
 TASKS: dict[str, type["Task"]] = {}
 AnyTask = TypeVar("AnyTask", bound="type[Task]")
-
-
-class DataError(ValueError):
-    """Data are missing or not as a task needs them; the message names the place and the way out."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mgpp.lab.models.packages import REVIEWS
 from mgpp.lab.tasks.base import register
-from mgpp.lab.tasks.question_answering import Question, QuestionAnswering
+from mgpp.lab.tasks.question_answering import QuestionAnswering
+from mgpp.lab.tasks.questions import Question
 from mgpp.lab.tasks.reviews import SPLITS, read_corpus
 
 if TYPE_CHECKING:

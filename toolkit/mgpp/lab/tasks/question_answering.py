@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mgpp.lab.tasks.base import Task
+from mgpp.lab.tasks.questions import OUTSIDE, POSITIONS, Question, cls_place
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -13,22 +13,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LONGEST_ANSWER = 30  # tokens, as in the published evaluations of BERT
-OUTSIDE = -1  # in the columns begin and end: a token that is not of the text
-POSITIONS = ("start_positions", "end_positions")
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, its text, and the accepted answers as (text, place of the first character).
-
-    Attributes:
-        answers: the first one is trained on; none where the text holds no answer.
-    """
-
-    id: str
-    question: str
-    context: str
-    answers: tuple[tuple[str, int], ...]
 
 
 class QuestionAnswering(Task):
@@ -149,12 +133,6 @@ def best_span(starts: "NDArray", ends: "NDArray", window: Mapping[str, Any], con
     first, further = np.unravel_index(sums.argmax(), sums.shape)
     text = context[begin[first] : end[min(first + further, len(end) - 1)]].strip()
     return float(sums[first, further]), text
-
-
-def cls_place(tokenizer: Any, tokens: Sequence[int]) -> int:
-    """Return where [CLS] stands, which means "no answer here"; the first token for tokenizers without one."""
-    cls = tokenizer.cls_token_id
-    return tokens.index(cls) if cls in tokens else 0
 
 
 def _scores(questions: Sequence[Question], answers: Sequence[str]) -> dict[str, float]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
 
-from mgpp.lab.tasks.base import DataError
+from mgpp.lab.tasks.errors import DataError
 from mgpp.runs.files import sha256
 
 

@@ -8,7 +8,8 @@ import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mgpp.lab.tasks.base import DataError, register
-from mgpp.lab.tasks.question_answering import Question, QuestionAnswering
+from mgpp.lab.tasks.question_answering import QuestionAnswering
+from mgpp.lab.tasks.questions import Question
 
 if TYPE_CHECKING:
     from datasets import Dataset

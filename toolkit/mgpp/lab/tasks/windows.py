@@ -14,8 +14,8 @@ from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 
 from mgpp.lab.recipes.recipe import RecipeError
-from mgpp.lab.tasks.base import DataError
-from mgpp.lab.tasks.question_answering import OUTSIDE, POSITIONS, Question, cls_place
+from mgpp.lab.tasks.errors import DataError
+from mgpp.lab.tasks.questions import OUTSIDE, POSITIONS, Question, cls_place
 
 CHUNK = 1000  # questions that are tokenized at a time
 
