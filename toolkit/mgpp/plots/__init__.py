@@ -1,1 +1,1 @@
-"""Pictures: data in, Axes in, Axes out. No torch needed."""
+"""Plots of penalties and of runs: data in, Axes in, Axes out. They need no torch."""

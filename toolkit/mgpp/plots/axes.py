@@ -14,7 +14,7 @@ OWN_SIZE = (4.6, 2.9)  # inches
 
 
 def on_own_axes(plot: Callable[..., Axes]) -> Callable[..., Axes]:
-    """Give a plot that is called without `ax` a new figure in the style of the paper's figures.
+    """Create a new figure in the style of the paper for a plot that is called without `ax`.
 
     Example:
         >>> @on_own_axes

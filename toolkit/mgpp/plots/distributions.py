@@ -17,7 +17,7 @@ X_TICKS, Y_TICKS = (1e-7, 1e-5, 1e-3, 0.1), (1e-4, 1e-3, 0.01, 0.1, 1.0)
 
 
 def moment(run: Run, step: int | None = None) -> dict[str, Any]:
-    """What was logged at a step, the numbers of a frame.
+    """Return what a run logged at one step: the numbers of a frame.
 
     Args:
         run: a logged run.
@@ -48,7 +48,7 @@ def moment(run: Run, step: int | None = None) -> dict[str, Any]:
 
 @on_own_axes
 def plot_weight_distribution(run: Run, step: int | None = None, *, ax: Axes, **stairs: Any) -> Axes:
-    """The magnitudes of a run's nonzero weights at one logged step, on logarithmic axes, with both thresholds.
+    """Draw the magnitudes of a run's nonzero weights at one logged step, on log axes, with both thresholds.
 
     Args:
         run: a logged run.
@@ -75,7 +75,7 @@ def plot_weight_distribution(run: Run, step: int | None = None, *, ax: Axes, **s
 
 
 def mark_both_thresholds(now: dict[str, Any], *, ax: Axes) -> Axes:
-    """Lines at the pruning threshold and the prior threshold τ of a `moment`, where it has them, with their names."""
+    """Draw named lines at the pruning threshold and the prior threshold τ of a `moment`, if it has them."""
     if now["pruning_threshold"] is not None:  # to the left of it everything is pruned: there is room for its name
         text = f"pruning threshold {now['pruning_threshold']:.4f} "
         _mark(now["pruning_threshold"], text, 1.0, ax, color=style.PRUNING_THRESHOLD, linestyle="-")
@@ -92,13 +92,13 @@ def _mark(value: float, text: str, top: float, ax: Axes, **line: Any) -> None:
 
 
 def zeros_in_words(now: dict[str, Any]) -> str:
-    """How many weights of a `moment` are zero."""
+    """Return a text that says how many weights of a `moment` are zero."""
     return f"{now['zeros']:.1%} of the weights are zero" if now["zeros"] else "no weight is zero"
 
 
 @on_own_axes
 def plot_sparsity_schedule(run: Run, step: int, *, ax: Axes, **line: Any) -> Axes:
-    """The logged sparsity through training, with the phases' names and a dot at `step`."""
+    """Draw the logged sparsity through training, with the names of the phases and a dot at `step`."""
     ax.plot(run.metrics["step"], run.metrics["sparsity"], **{"color": "0.35"} | line)
     ax.plot([step], [moment(run, step)["sparsity"]], "o", color=style.BLACK, markersize=5, clip_on=False, zorder=3)
     ax.set(xlabel="training step", ylabel="sparsity", ylim=(0, 1), xlim=(0, run.metrics["step"].max()))

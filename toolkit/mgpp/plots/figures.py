@@ -38,14 +38,14 @@ FAMILIES = {
 
 
 def panels(count: int, width: float, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels of `height` inches: side by side on a page, one above the other in a column."""
+    """Create a figure of `count` panels, each `height` inches high: side by side on a page, stacked in a column."""
     rows, columns = (count, 1) if width <= style.COLUMN_WIDTH else (1, count)
     figure, axes = plt.subplots(rows, columns, figsize=(width, rows * height), sharey=sharey, squeeze=False)
     return figure, list(axes.flat)
 
 
 def label_once(*axes: Axes) -> None:
-    """Side by side, panels on one scale need the y label only on the left."""
+    """Keep only the leftmost y label if panels with one scale stand side by side."""
     for ax in axes:
         spec = ax.get_subplotspec()
         if spec is not None and not spec.is_first_col():
@@ -53,7 +53,7 @@ def label_once(*axes: Axes) -> None:
 
 
 def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.PAGE_WIDTH) -> Figure:
-    """Figure 1: the penalties L0, L1, L2 and MGP, over the range of weights and close to zero.
+    """Draw Figure 1: the penalties L0, L1, L2 and MGP, over the range of weights and close to zero.
 
     Args:
         prior: the MGP to draw; the paper's by default.
@@ -77,7 +77,7 @@ def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.
 
 
 def figure_a1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.PAGE_WIDTH) -> Figure:
-    """Figure A1: how λ, σ0² and σ1² change the landscape, one panel each, prior thresholds as dots.
+    """Draw Figure A1: how λ, σ0² and σ1² change the penalty, one panel each, prior thresholds as dots.
 
     Args:
         prior: the values around which one at a time is changed.
@@ -100,7 +100,7 @@ def figure_a1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style
 def figure_2(
     runs: Iterable[Run], methods: Iterable[str] = ("mgpp", "l2"), *, width: float = style.PAGE_WIDTH
 ) -> Figure:
-    """Figure 2: MGPP against L2. (a) density of the remaining weights, (b) pruning threshold through training.
+    """Draw Figure 2, MGPP against L2: (a) density of the remaining weights, (b) pruning threshold through training.
 
     Args:
         runs: logged runs; finished ones of `methods` are drawn, at the highest sparsity that all of them reached.
@@ -121,7 +121,7 @@ def figure_2(
 
 
 def figure_sensitivity(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -> Figure:
-    """The hyperparameters in training: below each panel of Figure A1's kind, what runs with these values ended with.
+    """Draw, for each hyperparameter, the penalty as in Figure A1 and below it the final results of the runs.
 
     Accuracy, share of the weights in the spike, and both thresholds, against λ (at the end of annealing), σ0² and σ1².
 
@@ -153,7 +153,7 @@ def figure_sensitivity(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) 
 
 
 def comparable(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:
-    """The finished runs of `methods` at the highest sparsity where every method has one, in the methods' order."""
+    """Return the finished runs at the highest sparsity that all `methods` have, in the order of the methods."""
     methods, finished = tuple(methods), [run for run in runs if run.status == "finished"]
     shared = set.intersection(*({run.sparsity for run in finished if run.method == method} for method in methods))
     if not shared:

@@ -17,7 +17,7 @@ SYMBOLS = {"lam": "λ", "spike_var": "σ0²", "slab_var": "σ1²"}
 
 
 def excess(penalty: Penalty, theta: np.ndarray) -> np.ndarray:
-    """R(θ) - R(0), how much worse than zero a weight is.
+    """Return R(θ) - R(0), the penalty of a weight compared with that of zero.
 
     Example:
         >>> from mgpp import L2
@@ -31,7 +31,7 @@ def excess(penalty: Penalty, theta: np.ndarray) -> np.ndarray:
 def plot_penalties(
     penalties: Iterable[Penalty], *, ax: Axes, limit: float = 0.5, reference: float = 0.5, **line: Any
 ) -> Axes:
-    """Penalties on one scale: R(θ) - R(0) as a share of its value at `reference`, for θ in [-limit, limit].
+    """Draw penalties on one scale: R(θ) - R(0) as a share of its value at `reference`, for θ in [-limit, limit].
 
     Args:
         penalties: what to draw, labelled by their class.
@@ -54,7 +54,7 @@ def plot_penalties(
 
 
 def mark_prior_threshold(prior: Penalty, *, ax: Axes, label: bool = True) -> Axes:
-    """Vertical lines at ±τ, if the prior has a threshold."""
+    """Draw vertical lines at ±τ, if the prior has a threshold."""
     if prior.has_threshold:
         for sign in (-1, 1):
             text = f"±τ = {prior.threshold:.2g}" if label and sign > 0 else None
@@ -72,7 +72,7 @@ def plot_prior_family(
     reach: tuple[float, float] = (1e-4, 1.0),
     **line: Any,
 ) -> Axes:
-    """How one hyperparameter changes the landscape: R(θ) - R(0) against |θ| on a log axis, with a dot at each τ.
+    """Draw R(θ) - R(0) against |θ| on a log axis for several values of one hyperparameter, with a dot at each τ.
 
     Args:
         prior: the values of the other two.
@@ -97,7 +97,7 @@ def plot_prior_family(
 
 @on_own_axes
 def plot_pulls(penalties: Iterable[Penalty], *, ax: Axes, limit: float = 0.5, **line: Any) -> Axes:
-    """How hard penalties pull on a weight: R'(θ) as a share of its largest value in [-limit, limit].
+    """Draw how hard penalties pull on a weight: R'(θ) as a share of its largest value in [-limit, limit].
 
     Each curve has its own scale, so that shapes can be compared where sizes differ by factors of thousands.
 
@@ -123,7 +123,7 @@ def plot_pulls(penalties: Iterable[Penalty], *, ax: Axes, limit: float = 0.5, **
 
 @on_own_axes
 def plot_paths(paths: pd.DataFrame, prior: Penalty, *, ax: Axes, **line: Any) -> Axes:
-    """How penalties move one weight step by step, with the prior thresholds ±τ if they come into view.
+    """Draw how penalties move one weight step by step, with the prior thresholds ±τ if they are in view.
 
     Args:
         paths: a column for each penalty, named by its label; a row for each step.
@@ -152,7 +152,7 @@ def plot_paths(paths: pd.DataFrame, prior: Penalty, *, ax: Axes, **line: Any) ->
 
 @on_own_axes
 def plot_weights(weights: np.ndarray, prior: Penalty, *, ax: Axes, limit: float = 0.2, **bars: Any) -> Axes:
-    """The density of real weights, with the prior's spike as a band from -τ to τ and the share of weights in it.
+    """Draw the density of real weights, with the spike as a band from -τ to τ and the share of weights in it.
 
     Args:
         weights: any shape; those beyond `limit` are counted, not drawn.

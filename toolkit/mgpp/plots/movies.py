@@ -31,7 +31,7 @@ PHASES = {"warmup": "warm-up", "pruning": "pruning", "frozen": "mask frozen"}
 
 
 def draw_frame(runs: Sequence[Run], step: int) -> Figure:
-    """One frame: the runs' distributions side by side, below them the sparsity schedule of the first.
+    """Draw one frame: the runs' distributions side by side, and below them the sparsity schedule of the first.
 
     Nothing in the frame moves but what the log says: the layout is the same for every step.
     """
@@ -56,7 +56,7 @@ def _headline(now: dict[str, Any]) -> str:
 
 
 def describe(runs: Iterable[Run], step: int) -> str:
-    """A frame in words: step, phase, sparsity, and both thresholds of each run."""
+    """Describe a frame as text: step, phase, sparsity, and both thresholds of each run."""
     runs = list(runs)
     sentences = [f"{_headline(moment(runs[0], step)).capitalize()}."]
     for run in runs:
@@ -71,7 +71,7 @@ def describe(runs: Iterable[Run], step: int) -> str:
 
 
 def shared_steps(runs: Sequence[Run]) -> list[int]:
-    """The steps at which every run logged a histogram.
+    """Return the steps at which every run logged a histogram.
 
     Raises:
         ValueError: if there is none.
@@ -84,7 +84,7 @@ def shared_steps(runs: Sequence[Run]) -> list[int]:
 
 
 def render_frames(runs: Sequence[Run], steps: Iterable[int]) -> list[Image.Image]:
-    """A picture a step, all in one palette, so that they differ only where something moves."""
+    """Render one picture per step, all in one palette, so that they differ only where something moves."""
     pictures = []
     for step in steps:
         figure = draw_frame(runs, step)
@@ -96,7 +96,7 @@ def render_frames(runs: Sequence[Run], steps: Iterable[int]) -> list[Image.Image
 
 
 def in_one_palette(pictures: Sequence[np.ndarray]) -> list[Image.Image]:
-    """Pictures of up to 256 colours: the commonest ones exactly, others, which smooth edges, as the nearest of these.
+    """Reduce pictures to one palette of up to 256 colours: keep the commonest, map the others to the nearest.
 
     Args:
         pictures: (height, width) whole numbers, red · 65536 + green · 256 + blue.
@@ -114,7 +114,7 @@ def in_one_palette(pictures: Sequence[np.ndarray]) -> list[Image.Image]:
 
 
 def frame_durations(run: Run, steps: Sequence[int]) -> list[int]:
-    """Milliseconds of each frame: long for the last one before anything is pruned, longer for the last of all.
+    """Return the milliseconds of each frame: long for the last before pruning, longer for the last of all.
 
     Args:
         run: the run whose sparsity decides.
@@ -129,14 +129,14 @@ def frame_durations(run: Run, steps: Sequence[int]) -> list[int]:
 
 
 def save_gif(pictures: Sequence[Image.Image], durations: Sequence[int], path: Path) -> Path:
-    """An endless GIF; `durations` in milliseconds, one a picture."""
+    """Write a GIF that repeats for ever; `durations` are in milliseconds, one per picture."""
     first, *others = pictures
     first.save(path, save_all=True, append_images=others, duration=list(durations), loop=0, optimize=False)
     return path
 
 
 def save_page(pictures: Sequence[Image.Image], words: Sequence[str], durations: Sequence[int], path: Path) -> Path:
-    """One HTML file with the pictures inside, a slider, a play button and every frame in words; it loads nothing."""
+    """Write one HTML file with all pictures, a slider, a play button and a text for each frame; it loads nothing."""
     template = files("mgpp.plots").joinpath("movies.html").read_text(encoding="utf-8")
     frames: list[dict[str, Any]] = [
         {"picture": _data_address(picture), "words": text, "milliseconds": duration}
@@ -161,7 +161,7 @@ def _data_address(picture: Image.Image) -> str:
 
 
 def render_movies(runs_folder: str | Path, out: str | Path, methods: Sequence[str] = ("mgpp", "l2")) -> list[Path]:
-    """The movie as GIF and as page, of the first seed of each method at the highest sparsity they share; the files.
+    """Write the movie as GIF and as page, for the first seed of each method at their highest common sparsity.
 
     Raises:
         ValueError: if no sparsity has a finished run of each method, or these share no logged step.

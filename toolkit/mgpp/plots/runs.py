@@ -33,7 +33,7 @@ __all__ = [
 
 @on_own_axes
 def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes, limit: float = 0.3, **line: Any) -> Axes:
-    """Density of the remaining nonzero weights at the last logged step, a line a run, coloured by method."""
+    """Draw the density of the remaining nonzero weights at the last logged step, a line a run, coloured by method."""
     for run in runs:
         bins = remaining_density(_filled(run, "weights"))
         x, y = _steps_of(bins)
@@ -44,7 +44,7 @@ def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes, limit: float = 0.3,
 
 
 def _steps_of(bins: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Outline of a histogram whose empty bins are left out: 0 wherever there is no bin."""
+    """Return the outline of a histogram without its empty bins: 0 wherever there is no bin."""
     left, right, density = (bins[name].to_numpy() for name in ("left", "right", "density"))
     edges = np.concatenate([left, right])
     heights = np.concatenate([density, np.zeros_like(density)])
@@ -55,13 +55,13 @@ def _steps_of(bins: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot_thresholds(runs: Iterable[Run], *, ax: Axes | None = None, **line: Any) -> Axes:
-    """The pruning threshold through training, a line a run, coloured by method, with the phases marked."""
+    """Draw the pruning threshold through training, a line a run, coloured by method, with the phases marked."""
     return plot_metric(runs, "pruning_threshold", ax=ax, **line)
 
 
 @on_own_axes
 def plot_metric(runs: Iterable[Run], column: str, *, ax: Axes, **line: Any) -> Axes:
-    """One column of `Run.metrics` through training, a line a run, coloured by method.
+    """Draw one column of `Run.metrics` through training, a line a run, coloured by method.
 
     The phases of the first run that is pruned are marked; a dense run has none.
 
@@ -89,7 +89,7 @@ def plot_metric(runs: Iterable[Run], column: str, *, ax: Axes, **line: Any) -> A
 
 
 def mark_phases(run: Run, *, ax: Axes) -> Axes:
-    """Lines where pruning begins and the mask is frozen, phases' names above; nothing if the run does not say."""
+    """Mark where pruning begins and where the mask is frozen, with names of phases, if the run has logged them."""
     steps = run.info.get("steps")
     if steps is None:
         return ax
@@ -106,7 +106,7 @@ def mark_phases(run: Run, *, ax: Axes) -> Axes:
 
 @on_own_axes
 def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
-    """Sparsity of each layer and kind of weight at the last logged step, as a heat map."""
+    """Draw the sparsity of each layer and kind of weight at the last logged step, as a heat map."""
     layers = _filled(run, "layers")
     last = layers[layers["step"] == layers["step"].max()]
     table = last.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
@@ -119,7 +119,7 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
 
 @on_own_axes
 def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Axes:
-    """Single weights through training: those kept at the end in the slab's colour, those pruned in the spike's.
+    """Draw single weights through training: those kept at the end in the slab's colour, others in the spike's.
 
     Dotted: the pruning threshold and its negative. A weight that lies between them at a prune event is set to zero. The
     line of a pruned weight ends at the first logged step from which on it is zero.
@@ -142,13 +142,13 @@ def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Ax
 
 
 def _until_zero_for_good(values: pd.Series) -> pd.Series:
-    """The values up to the first of the zeros that stay; all of them where the last is not zero."""
+    """Return the values up to the first of the final zeros, or all values if the last is not zero."""
     moving = np.flatnonzero(values.to_numpy())
     return values.iloc[: moving[-1] + 2 if len(moving) else 1]
 
 
 def mark_pruning_threshold(run: Run, *, ax: Axes) -> Axes:
-    """The pruning threshold and its negative against the step, if the run has logged one."""
+    """Draw the pruning threshold and its negative against the step, if the run has logged one."""
     rows = run.metrics.dropna(subset=["pruning_threshold"])
     for sign, label in ((1, "± pruning threshold"), (-1, None)):
         if len(rows):
@@ -164,7 +164,7 @@ def mark_pruning_threshold(run: Run, *, ax: Axes) -> Axes:
 
 
 def _filled(run: Run, frame: str) -> pd.DataFrame:
-    """A frame of the run that has rows."""
+    """Return a frame of the run; raise ValueError if it has no rows."""
     rows: pd.DataFrame = getattr(run, frame)
     if rows.empty:
         raise ValueError(
@@ -174,7 +174,7 @@ def _filled(run: Run, frame: str) -> pd.DataFrame:
 
 
 def run_label(run: Run) -> str:
-    """A run's name for people.
+    """Return the name of a run for legends.
 
     Example:
         >>> from pathlib import Path
@@ -207,7 +207,7 @@ def _look(run: Run) -> dict[str, Any]:
 
 
 def _legend_by_method(ax: Axes) -> Axes:
-    """One entry a label, however many runs share it."""
+    """Draw a legend with one entry per label, even if several runs share it."""
     handles, labels = ax.get_legend_handles_labels()
     unique: Mapping[str, Any] = dict(zip(labels, handles, strict=True))
     if unique:

@@ -16,7 +16,7 @@ FIELDS = tuple(SYMBOLS)
 
 
 def default_prior(runs: Iterable[Run]) -> MixtureGaussianPrior:
-    """The prior around which the runs vary: of each hyperparameter the commonest value.
+    """Return the prior around which the runs vary: the commonest value of each hyperparameter.
 
     Raises:
         ValueError: if there are no finished runs of MGPP, or no value is commoner than the others.
@@ -32,7 +32,7 @@ def default_prior(runs: Iterable[Run]) -> MixtureGaussianPrior:
 
 
 def sensitivity_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """A row for each hyperparameter and value; the default run stands under each of the three.
+    """Return a row for each hyperparameter and value; the default run appears under each of the three.
 
     Returns:
         Columns field, value, name; accuracy and accuracy_se on the test set; spike_before, share of the weights in the
@@ -50,7 +50,7 @@ def sensitivity_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def measured(run: Run) -> dict[str, Any]:
-    """What the sweep compares, from one run's log."""
+    """Return from one run's log the numbers that the sweep compares."""
     metrics = run.metrics
     warmup = metrics[metrics["phase"] == "warmup"]
     both = metrics.dropna(subset=["prior_threshold", "pruning_threshold"])
@@ -79,7 +79,7 @@ def _finished(runs: Iterable[Run]) -> list[Run]:
 
 
 def _check_one_experiment(runs: list[Run]) -> None:
-    """Nothing, if the recipes differ in the prior alone."""
+    """Raise ValueError unless the recipes differ in the prior alone."""
     first = runs[0]
     for run in runs[1:]:
         others = [key for key in first.recipe if key != "prior" and run.recipe.get(key) != first.recipe[key]]
@@ -90,7 +90,7 @@ def _check_one_experiment(runs: list[Run]) -> None:
 
 
 def _changed(run: Run, default: MixtureGaussianPrior) -> list[tuple[str, float]]:
-    """Which hyperparameter the run changes and to what; all three for the default run."""
+    """Return which hyperparameter the run changes and its value; all three for the default run."""
     values = {field: float(run.recipe["prior"][field]) for field in FIELDS}
     changed = [(field, value) for field, value in values.items() if value != getattr(default, field)]
     if len(changed) > 1:
@@ -101,7 +101,7 @@ def _changed(run: Run, default: MixtureGaussianPrior) -> list[tuple[str, float]]
 
 @on_own_axes
 def plot_accuracy(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
-    """Accuracy on the test set against one hyperparameter, with bars of one standard error of a single run."""
+    """Draw the test accuracy against one hyperparameter, with bars of one standard error of a single run."""
     rows = _rows(table, field)
     look: dict[str, Any] = {
         "fmt": "o-",
@@ -116,7 +116,7 @@ def plot_accuracy(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -
 
 @on_own_axes
 def plot_spike_shares(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
-    """Share of the weights in the spike against one hyperparameter: before pruning, and among those kept at the end."""
+    """Draw the share of weights in the spike against one hyperparameter, before pruning and at the end."""
     rows = _rows(table, field)
     options: dict[str, Any] = {"markersize": 4} | points
     ax.plot(rows["value"], rows["spike_before"], "o-", color=style.SPIKE, label="of all, before pruning", **options)
@@ -127,7 +127,7 @@ def plot_spike_shares(table: pd.DataFrame, field: str, *, ax: Axes, **points: An
 
 @on_own_axes
 def plot_both_thresholds(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
-    """Prior threshold and pruning threshold at the end of pruning against one hyperparameter."""
+    """Draw prior and pruning threshold at the end of pruning against one hyperparameter."""
     rows = _rows(table, field)
     for column, color, look in (
         ("pruning_threshold", style.PRUNING_THRESHOLD, "o-"),

@@ -36,7 +36,7 @@ FILE_SETTINGS: dict[Any, Any] = {"savefig.dpi": 200, "pdf.fonttype": 42}
 
 
 def paper_style() -> AbstractContextManager[None]:
-    """The style of the figures, as a context manager that leaves matplotlib's settings as they were.
+    """Apply the style of the figures in a context manager that restores matplotlib's settings.
 
     Example:
         >>> with paper_style():
@@ -48,7 +48,7 @@ def paper_style() -> AbstractContextManager[None]:
 
 
 def shades(count: int) -> list[Any]:
-    """`count` colours from light to dark that keep their order in greyscale."""
+    """Return `count` colours from light to dark that keep their order in greyscale."""
     return list(sns.color_palette("viridis_r", count + 1))[1:]
 
 
