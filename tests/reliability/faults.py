@@ -274,7 +274,7 @@ def two_writers(scene: Scene) -> list[dict[str, Any]]:
     os.kill(first, signal.SIGKILL)
     scene.end(first)
     kept = scene.kept("shared")
-    ended = Ended(0, "the lock of a process that was killed blocks nobody")
+    ended = Ended(0, "the lock of a killed process does not block")
     rows.append(row("a worker is killed", "SIGKILL", ended, kept, scene.resumed("shared")))
     return rows
 
@@ -282,7 +282,7 @@ def two_writers(scene: Scene) -> list[dict[str, Any]]:
 def diverging(scene: Scene) -> dict[str, Any]:
     """By a learning rate that is far too high."""
     ended = scene.train("diverging", "--set", "optimizer.learning_rate=1e30")
-    return row("the loss is no number", "optimizer.learning_rate=1e30", ended, scene.kept("diverging"))
+    return row("the loss is NaN", "optimizer.learning_rate=1e30", ended, scene.kept("diverging"))
 
 
 def spoiled(scene: Scene) -> dict[str, Any]:
@@ -299,7 +299,7 @@ def spoiled(scene: Scene) -> dict[str, Any]:
         PruningTrainer.create_scheduler = create_scheduler
 
     ended = scene.train("spoiled", before=arm)
-    return row("a weight is no number", f"set to NaN at step {AT}", ended, scene.kept("spoiled"))
+    return row("a weight is NaN", f"set to NaN at step {AT}", ended, scene.kept("spoiled"))
 
 
 def infinite_gradient(scene: Scene) -> dict[str, Any]:
@@ -316,7 +316,7 @@ def infinite_gradient(scene: Scene) -> dict[str, Any]:
         PruningTrainer.compute_loss = compute_loss
 
     ended = scene.train("infinite", before=arm)
-    return row("the gradient is no number", f"the square root of 0 at step {AT}", ended, scene.kept("infinite"))
+    return row("the gradient is NaN", f"the square root of 0 at step {AT}", ended, scene.kept("infinite"))
 
 
 def no_memory(scene: Scene) -> dict[str, Any]:
@@ -420,9 +420,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rows = cause_all(Scene(Path(scratch)))
     what = (
-        f"Faults caused for real in trainings of {STEPS} steps with a checkpoint every three, through the command "
-        "line: what is kept, what the user reads, and whether the run, resumed, ends with the weights and the log of "
-        "one in which nothing went wrong."
+        f"Real faults in trainings of {STEPS} steps, with a checkpoint every three steps, started from the command "
+        "line. The table shows what is kept and what the user reads. It also shows whether the resumed run ends with "
+        "the weights and the log of a run without a fault."
     )
     write(options.out, what, rows)
 

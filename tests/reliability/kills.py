@@ -81,7 +81,7 @@ PLACES: dict[str, tuple[Any, str, Callable[..., None] | None]] = {
     "a part file": (frames, "write_part", None),
     "a file's content": (Path, "write_bytes", half_bytes),
     "a file's rename": (os, "replace", None),
-    "bringing a file to the disk": (os, "fsync", None),
+    "syncing a file to disk": (os, "fsync", None),
     "a checkpoint": (PruningTrainer, "_save_checkpoint", None),
     "a checkpoint's tensors": (states, "save_file", partial(half_tensors, states.save_file)),
     "a checkpoint's manifest": (checkpoints, "write_manifest", None),
@@ -316,14 +316,14 @@ def table_of(outcomes: list[Outcome]) -> list[dict[str, Any]]:
 
 
 def summary_of(outcomes: list[Outcome]) -> str:
-    """What was done, in a sentence."""
+    """Return the text above the table: what was done."""
     kills, often = sum(len(each.kills) for each in outcomes), sum(len(each.kills) > 1 for each in outcomes)
     return (
         f"{kills} kills with SIGKILL of {len(outcomes)} small trainings ("
         f"{'; '.join(sorted({outcome.variant for outcome in outcomes}))}), of which {often} were killed more than "
-        "once: all are resumed until they finish, and compared with a training never killed: weights bit for bit, "
-        "metrics.jsonl byte for byte, frames, run.json but for times; no row and no part that was logged may be gone "
-        "at any time between, and no checkpoint damaged."
+        "once. All are resumed until they finish, and compared with a training that was never killed: weights bit for "
+        "bit, metrics.jsonl byte for byte, frames, and run.json except for times. At no moment may a logged row or "
+        "part be lost, or a checkpoint be damaged."
     )
 
 

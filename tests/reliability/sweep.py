@@ -1,4 +1,4 @@
-"""Sweeps whose workers are killed with SIGKILL at random moments, compared with trainings that nobody disturbed.
+"""Sweeps whose workers are killed with SIGKILL at random moments, compared with undisturbed trainings.
 
 python tests/reliability/sweep.py --out data/reliability/sweep.json
 """
@@ -108,14 +108,14 @@ def disturbed(launcher: str, recipe: Recipe, out: Path, kills: int, seconds: flo
         "runs": len(frame),
         "workers killed": killer.kills.total(),
         "finished": int((frame["status"] == "finished").sum()),
-        "trained once but for the kills": int((frame["attempts"] == expected).sum()),
-        "gone on from a checkpoint": sum(map(any, resumed)),
+        "trained once except for the kills": int((frame["attempts"] == expected).sum()),
+        "resumed from a checkpoint": sum(map(any, resumed)),
         "seconds": round(time.monotonic() - started),
     }
 
 
 def same(out: Path, undisturbed: dict[str, dict[str, str]]) -> dict[str, int]:
-    """How many runs are those that nobody disturbed, bit for bit."""
+    """Return how many runs equal the undisturbed ones, bit for bit."""
     found = {name: fingerprint(out / name) for name in undisturbed}
     equal = {
         what: sum(found[name][what] == undisturbed[name][what] for name in undisturbed)
@@ -138,10 +138,10 @@ def main() -> None:
         rows = measure(Path(scratch), options)
     what = (
         f"Sweeps of {len(GRID['prior.lam'])} settings x {len(SEEDS)} seeds of a small training, two at a time, "
-        "whose workers are killed with SIGKILL at random moments, of the clock or of their logs, and begun anew by the "
-        "sweep, or by Ray; each run "
-        "is compared with a training that nobody disturbed: weights bit for bit, metrics.jsonl byte for byte, and "
-        "in everything also frames, run.json but for times, and the names of all files."
+        "whose workers are killed with SIGKILL at random times or at random rows of their logs. The sweep, or Ray, "
+        "starts them again. Each run is compared with an undisturbed training: weights bit for bit and metrics.jsonl "
+        "byte for byte. *The same in everything* also covers frames, run.json except for times, and the names of all "
+        "files."
     )
     write(options.out, what, rows)
     print(pd.DataFrame(rows).T.to_string())

@@ -63,8 +63,8 @@ def in_own_process(what: str, examples: int) -> dict:
         "strange files": what,
         "tried": found["read"] + found["refused"],
         "read": found["read"],
-        "refused in a sentence": found["refused"],
-        "bugs left": found["bug"] or 0,
+        "refused with a clear error": found["refused"],
+        "other errors": found["bug"] or 0,
         "slowest, s": round(found["slowest"], 2),
     }
 
