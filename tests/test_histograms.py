@@ -61,7 +61,7 @@ def test_a_run_agrees_with_the_share_that_it_logged(tiny_run):
 
 @pytest.mark.parametrize(
     ("question", "words"),
-    [({"step": 3}, "step=3 .* logged steps: 0"), ({"layer": 7}, "layer=7"), ({"kind": "head"}, "kind='head'")],
+    [({"step": 3}, "step=3"), ({"layer": 7}, "layer=7"), ({"kind": "head"}, "kind='head'")],
 )
 def test_what_is_not_there_is_named(weights, question, words):
     with pytest.raises(ValueError, match=words):
@@ -71,7 +71,7 @@ def test_what_is_not_there_is_named(weights, question, words):
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_named(weights, wrong):
     weights[NAMES[1]][0, :3] = wrong
-    with pytest.raises(ValueError, match=f"{NAMES[1]} holds 3 weights that are not finite"):
+    with pytest.raises(ValueError, match=f"{NAMES[1]} holds .* not finite"):
         Snapshots.of_weights(weights, name="here")
 
 

@@ -195,7 +195,7 @@ def test_run_json_is_plain_json(tmp_path):
 
 def test_a_row_needs_its_step_and_values_must_be_plain(tmp_path):
     with RunWriter(tmp_path / "run", {"final": {"accuracy": float("nan")}}) as writer:
-        with pytest.raises(RunError, match="step"):
+        with pytest.raises(KeyError, match="step"):
             writer.metrics({"loss": 0.5})
         with pytest.raises(RunError, match="set"):
             writer.metrics({"step": 0, "seen": {1}})

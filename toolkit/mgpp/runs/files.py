@@ -22,7 +22,7 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
         >>> path.read_text(), len(list(path.parent.iterdir()))
         ('all of it', 1)
     """
-    hidden = hidden_name(path)
+    hidden = path.with_name(f".{path.name}.tmp")
     try:
         hidden.write_bytes(content)
         if durable:
@@ -34,16 +34,6 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
         with suppress(OSError):
             hidden.unlink(missing_ok=True)  # half a file would take room on a full disk
         raise
-
-
-def hidden_name(path: Path) -> Path:
-    """Return the name under which a file is written before it is complete.
-
-    Example:
-        >>> hidden_name(Path("my-run/run.json")).name
-        '.run.json.tmp'
-    """
-    return path.with_name(f".{path.name}.tmp")
 
 
 @contextmanager
@@ -64,39 +54,19 @@ def whole_folder(target: Path) -> Iterator[Path]:
         'all'
     """
     hidden = target.with_name(f".{target.name}.writing")
+    shutil.rmtree(hidden, ignore_errors=True)  # what an interrupted writer left
     try:
-        begin_folder(hidden)
+        hidden.mkdir(parents=True)
         yield hidden
-        complete_folder(hidden, target)
+        for path in [*hidden.rglob("*"), hidden]:
+            fsync(path)
+        old = _set_aside(target)
+        os.replace(hidden, target)
+        fsync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
-
-
-def begin_folder(hidden: Path) -> None:
-    """Make an empty folder; delete what an interrupted writer left there.
-
-    Example:
-        >>> import tempfile
-        >>> begin_folder(Path(tempfile.mkdtemp()) / ".final.writing")
-    """
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir(parents=True)
-
-
-def complete_folder(hidden: Path, target: Path) -> None:
-    """Fsync a folder and rename it to `target`; what was there is deleted afterwards, or comes back on an error."""
-    for path in [*hidden.rglob("*"), hidden]:
-        fsync(path)
-    old = _set_aside(target)
-    try:
-        os.replace(hidden, target)
-    except OSError:
-        if old.exists():
-            os.replace(old, target)
-        raise
-    fsync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_folder(target: Path) -> None:

@@ -106,16 +106,10 @@ def histogram_at(weights: pd.DataFrame, step: int | None = None) -> pd.DataFrame
         ValueError: if no histogram was logged at this step.
     """
     if weights.empty:
-        raise ValueError(
-            "no histogram of the weights is logged; train with a run_writer, or wait for the first logged step"
-        )
-    steps = weights["step"]
-    rows = weights[steps == (steps.max() if step is None else step)]
+        raise ValueError("no histogram of the weights is logged; wait for the first logged step")
+    rows = weights[weights["step"] == (weights["step"].max() if step is None else step)]
     if rows.empty:
-        raise ValueError(
-            f"no histogram of the weights at step={step}; logged are {steps.min()} to {steps.max()}: "
-            "see Run.weights['step'].unique()"
-        )
+        raise ValueError(f"no histogram of the weights at step={step}; see Run.weights['step'].unique()")
     return rows
 
 
@@ -234,10 +228,7 @@ class Snapshots:
         sizes = [np.abs(_as_array(weight)).ravel() for weight in weights.values()]
         for key, size in zip(weights, sizes, strict=True):
             if not np.isfinite(size).all():
-                count = np.count_nonzero(~np.isfinite(size))
-                raise ValueError(
-                    f"{key} holds {count} weights that are not finite; give weights of a training that went well"
-                )
+                raise ValueError(f"{key} holds weights that are not finite; give weights of a training that went well")
         counts = np.array([_histogram(size[size > 0]) for size in sizes])
         zeros = np.array([np.count_nonzero(size == 0) for size in sizes])
         targets = [(layer_of(key), kind_of(key)) for key in weights]
@@ -265,34 +256,27 @@ class Snapshots:
         described = pd.DataFrame({"step": steps}).merge(logged, on="step", how="left")
         return cls(run.name, edges, targets, described, counts[..., 0], counts[..., 1:])
 
-    def chosen(self, *, layer: int | None = None, kind: str | None = None) -> list[int]:
-        """Return the indices of the matrices of a layer, of a kind, of both, or of all."""
-        wanted = [
-            index
-            for index, (its_layer, its_kind) in enumerate(self.targets)
-            if layer in (None, its_layer) and kind in (None, its_kind)
-        ]
-        if not wanted:
-            raise ValueError(f"layer={layer!r}, kind={kind!r} match no matrix of {self.name}")
-        return wanted
-
-    def row(self, step: int | None) -> int:
-        """Return the index of a step, by default the last."""
-        found = self.steps.index[self.steps["step"] == step] if step is not None else self.steps.index[-1:]
-        if len(found) == 0:
-            logged = ", ".join(map(str, self.steps["step"]))
-            raise ValueError(f"step={step} of {self.name} has no histogram; logged steps: {logged}")
-        return int(found[0])
-
     def share_below(
         self, threshold: float, *, step: int | None = None, layer: int | None = None, kind: str | None = None
     ) -> float:
         """Return the share of the weights, exact zeros included, with |θ| below a threshold.
 
         Within the bin that holds the threshold the weights count as evenly spread.
+
+        Args:
+            threshold: a magnitude.
+            step: a logged step; the last by default.
+            layer: number of the layer whose matrices count; all by default.
+            kind: kind of the matrices that count; all by default.
+
+        Raises:
+            ValueError: if no histogram is of this step, layer and kind.
         """
-        row, chosen = self.row(step), self.chosen(layer=layer, kind=kind)
-        counts, zeros = self.counts[row, chosen].sum(axis=0), self.zeros[row, chosen].sum()
+        row = self.steps["step"] == (self.steps["step"].iloc[-1] if step is None else step)
+        chosen = [layer in (None, its_layer) and kind in (None, its_kind) for its_layer, its_kind in self.targets]
+        if not row.any() or not any(chosen):
+            raise ValueError(f"step={step}, layer={layer!r}, kind={kind!r} match no histogram of {self.name}")
+        counts, zeros = self.counts[row][:, chosen].sum(axis=(0, 1)), self.zeros[row][:, chosen].sum()
         below = np.concatenate([[0], counts.cumsum()])
         top = np.isfinite(self.edges)
         inside = zeros + np.interp(threshold, self.edges[top], below[top])

@@ -81,9 +81,7 @@ def is_being_written(folder: str | Path) -> bool:
     try:
         with FileLock(path, timeout=0.02, poll_interval=0.01, thread_local=False):
             return False
-    except Timeout:
-        return True
-    except PermissionError:  # another user's run: the lock is there, more can't be known
+    except (Timeout, PermissionError):  # of another user's run it is only known that there is a lock
         return True
     except OSError:  # the folder is gone, or can't be written at all
         return False

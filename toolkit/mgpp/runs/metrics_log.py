@@ -20,12 +20,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a log; a last line that was cut off is left out with a warning.
 
     Raises:
-        RunError: if another line is not a row, or the file can't be read.
+        RunError: if another line is not a row.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path} is not readable: {error.strerror}") from None
+    content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         warnings.warn(f"{path}: the last row was cut off and is left out", RunWarning, stacklevel=4)
     return [row for row, _ in _parse(path, content)]

@@ -122,10 +122,8 @@ def load_run(path: str | Path) -> Run:
     file = Path(path) / "run.json"
     try:
         info = json.loads(file.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{path} holds no run: there is no run.json in it") from None
     except (ValueError, OSError) as error:
-        raise RunError(f"{file} is not readable: {error}") from None
+        raise RunError(f"{path} holds no run with a readable run.json: {error}") from None
     if not isinstance(info, dict) or "status" not in info:
         raise RunError(f"{file} does not describe a run: it has no status")
     if not isinstance(info.get("format"), int) or info["format"] > FORMAT_VERSION:

@@ -11,11 +11,14 @@ from typing import Any, Self
 import pandas as pd
 
 from mgpp.runs.errors import RunError, StorageError, check_writable, writing
-from mgpp.runs.files import hidden_name, plain, write_whole
+from mgpp.runs.files import plain, write_whole
 from mgpp.runs.frames import FRAMES, join_parts, split_parts, write_part
 from mgpp.runs.locks import LOCK_FILE, WRITER_FILE, FolderLock, refuse_if_written, seconds_noted
 from mgpp.runs.metrics_log import MetricsLog
 from mgpp.runs.reader import FORMAT_VERSION, load_run
+
+# what a run leaves when it is killed before run.json is written
+LEFTOVERS = {LOCK_FILE, WRITER_FILE, f".{WRITER_FILE}.tmp", ".run.json.tmp"}
 
 
 def save_info(folder: Path, info: Mapping[str, Any]) -> None:
@@ -34,25 +37,17 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
     folder = Path(folder)
     check_writable(folder)
     refuse_if_written(folder)
-    if not folder.exists() or (folder.is_dir() and all(_is_leftover(file) for file in folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and {file.name for file in folder.iterdir()} <= LEFTOVERS):
         return
     if not (folder / "run.json").is_file():
         raise RunError(f"{folder} is not an empty folder; choose another: --out DIR")
     if replace:
         return
     status = load_run(folder).status
-    if status != "finished":
-        raise RunError(
-            f"{folder} holds a run that is not finished ({status}); go on with it: mgpp train --resume {folder}; "
-            "or choose another folder or replace it: --out DIR or --replace"
-        )
-    raise RunError(f"{folder} holds another run; choose another folder or replace it: --out DIR or --replace")
-
-
-def _is_leftover(file: Path) -> bool:
-    """Return whether a file is one that a run leaves when it is killed before run.json is written."""
-    hidden = [hidden_name(file.with_name(name)).name for name in (WRITER_FILE, "run.json")]
-    return file.name in (LOCK_FILE, WRITER_FILE, *hidden)
+    resume = "" if status == "finished" else f"go on with it: mgpp train --resume {folder}; or "
+    raise RunError(
+        f"{folder} holds a {status} run; {resume}choose another folder or replace it: --out DIR or --replace"
+    )
 
 
 class RunWriter:
@@ -129,8 +124,6 @@ class RunWriter:
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         """Append one row; it must hold `step`. Values that are not finite are written as null."""
-        if "step" not in row:
-            raise RunError(f"a row of metrics needs its step, this one has only {', '.join(row)}")
         with writing(self.folder):
             if self._rows.append(plain(row)):
                 self._note_replaced(row["step"])
