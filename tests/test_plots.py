@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from mgpp import L0, L1, L2, MixtureGaussianPrior
+from mgpp.plots import landscape, style
 from mgpp.plots import runs as plots
-from mgpp.plots import style
 
 PRIOR = MixtureGaussianPrior(1e-6, 1e-7, 0.1)
 
@@ -16,7 +16,7 @@ def lines_by_label(ax):
 
 
 def test_penalties_are_one_at_the_reference_and_zero_at_zero():
-    ax = plots.plot_penalties([L1(3.0), L2(7.0), PRIOR], limit=0.5, reference=0.25)
+    ax = landscape.plot_penalties([L1(3.0), L2(7.0), PRIOR], limit=0.5, reference=0.25)
     for penalty in (L1(3.0), L2(7.0), PRIOR):
         line = lines_by_label(ax)[penalty.label]
         x, y = line.get_data()
@@ -26,24 +26,24 @@ def test_penalties_are_one_at_the_reference_and_zero_at_zero():
 
 
 def test_the_jump_of_l0_is_no_line():
-    ax = plots.plot_penalties([L0()])
+    ax = landscape.plot_penalties([L0()])
     x, y = lines_by_label(ax)["L0"].get_data()
     assert np.isnan(y[x == 0]).all()
     assert (y[x != 0] == 1).all()
 
 
 def test_the_prior_threshold_is_marked_where_it_is():
-    ax = plots.plot_penalties([PRIOR], limit=0.01)
+    ax = landscape.plot_penalties([PRIOR], limit=0.01)
     before = len(ax.lines)
-    plots.mark_prior_threshold(PRIOR, ax=ax)
+    landscape.mark_prior_threshold(PRIOR, ax=ax)
     assert [line.get_xdata()[0] for line in ax.lines[before:]] == [-PRIOR.threshold, PRIOR.threshold]
-    plots.mark_prior_threshold(L2(), ax=ax)
+    landscape.mark_prior_threshold(L2(), ax=ax)
     assert len(ax.lines) == before + 2
 
 
 def test_a_family_has_a_curve_and_a_dot_for_each_value():
     values = (1e-8, 1e-4, 1 - 1e-9)  # the last has no threshold
-    ax = plots.plot_prior_family(PRIOR, "lam", values)
+    ax = landscape.plot_prior_family(PRIOR, "lam", values)
     curves = [line for line in ax.lines if len(line.get_xdata()) > 1]
     dots = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
     assert [line.get_label() for line in curves] == [f"{value:g}" for value in values]

@@ -67,8 +67,6 @@ def test_runs_that_do_not_make_a_sweep_are_refused(runs):
         sensitivity_table([*runs, run("both", 0.5, spike_var=1e-8, slab_var=5.0)])
     with pytest.raises(ValueError, match="no finished runs"):
         sensitivity_table(runs[-1:])
-    with pytest.raises(ValueError, match="field='n' is not in the table"):
-        plot_accuracy(sensitivity_table(runs), "n")
 
 
 def test_runs_of_several_experiments_are_refused(runs):
@@ -85,7 +83,7 @@ def test_a_sweep_that_has_just_begun_has_no_default_yet(runs):
 def test_runs_without_a_warmup_are_named(runs):
     metrics = runs[0].metrics
     runs[0].__dict__["metrics"] = metrics[metrics["phase"] != "warmup"]
-    with pytest.raises(ValueError, match="default has no logged step in the warm-up"):
+    with pytest.raises(ValueError, match="default .*sparsity.warmup"):
         sensitivity_table(runs)
 
 

@@ -5,10 +5,8 @@ soon as your file has run `METHODS["name"] = YourMethod`.
 """
 
 from mgpp.methods.base import Method
-from mgpp.methods.dense import Dense
-from mgpp.methods.gmp_star import GMPStar
 from mgpp.methods.l0 import L0Gates
-from mgpp.methods.magnitude import GMP, Lasso, Ridge
+from mgpp.methods.magnitude import GMP, Dense, GMPStar, Lasso, Ridge
 from mgpp.methods.mgpp import MGPP
 from mgpp.methods.movement import MovementPruning, SoftMovementPruning
 from mgpp.methods.platon import Platon, PlatonFrozen

@@ -58,10 +58,8 @@ class GivenMask(Importance):
             if not hits and bool(mask.all()):
                 continue  # a matrix that was not pruned then and is no target now
             if not hits or mask.shape != weights.whole[hits[0]].shape:
-                targets = ", ".join(
-                    f"{name} of shape {tuple(weights.whole[name].shape)}" for name in (hits or list(weights))[:3]
-                )
-                raise ValueError(f"transfer: the mask {given} of shape {tuple(mask.shape)} fits no target: {targets}")
+                shapes = {name: tuple(weights.whole[name].shape) for name in (hits or list(weights))[:3]}
+                raise ValueError(f"transfer: the mask {given} {tuple(mask.shape)} fits no target, such as {shapes}")
             found[hits[0]] = weights.part(hits[0], mask).to(weights[hits[0]].device)
         missing = [name for name in weights if name not in found]
         if missing:

@@ -34,9 +34,7 @@ def moment(run: Run, step: int | None = None) -> dict[str, Any]:
     step = int(rows["step"].iloc[0])
     of_step = run.metrics[run.metrics["step"] == step]
     if of_step.empty:  # the histogram is written first
-        raise ValueError(
-            f"{run.name} has no row of metrics for step {step} yet; wait for it, or choose an earlier step"
-        )
+        raise ValueError(f"{run.name} has no row of metrics for step {step} yet; wait, or choose an earlier step")
     logged = of_step.iloc[-1]
     thresholds = {
         name: float(logged[name]) if pd.notna(logged[name]) and logged[name] > 0 else None

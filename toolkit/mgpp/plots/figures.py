@@ -9,22 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mgpp.plots import style
-from mgpp.plots.landscape import SYMBOLS, excess
-from mgpp.plots.runs import (
-    mark_prior_threshold,
-    plot_penalties,
-    plot_prior_family,
-    plot_remaining_weights,
-    plot_thresholds,
-)
-from mgpp.plots.sensitivity import (
-    default_prior,
-    plot_accuracy,
-    plot_both_thresholds,
-    plot_spike_shares,
-    sensitivity_table,
-)
+from mgpp.plots import sensitivity, style
+from mgpp.plots.landscape import SYMBOLS, excess, mark_prior_threshold, plot_penalties, plot_prior_family
+from mgpp.plots.runs import plot_remaining_weights, plot_thresholds
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.prior.penalties import L0, L1, L2
 from mgpp.runs import Run
@@ -133,15 +120,14 @@ def figure_sensitivity(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) 
         ValueError: if a run changes two hyperparameters at once, or none is finished.
     """
     runs = list(runs)
-    table, default = sensitivity_table(runs), default_prior(runs)
+    table, default = sensitivity.sensitivity_table(runs), sensitivity.default_prior(runs)
     with style.paper_style():
         figure, axes = plt.subplots(4, 3, figsize=(width, width * 1.22), sharey="row", squeeze=False)
         titles = ("(a) weight of the slab, λ", "(b) spike variance, σ0²", "(c) slab variance, σ1²")
         for column, field, title in zip(axes.T, SYMBOLS, titles, strict=True):
             values = table.loc[table["field"] == field, "value"].tolist()
             plot_prior_family(default, field, values, ax=column[0], reach=(1e-10, 1.0))
-            plots = (plot_accuracy, plot_spike_shares, plot_both_thresholds)
-            for ax, plot in zip(column[1:], plots, strict=True):
+            for ax, plot in zip(column[1:], sensitivity.PLOTS, strict=True):
                 plot(table, field, ax=ax)
                 ax.axvline(getattr(default, field), color="0.8", linewidth=0.8, zorder=0)
             column[0].set_title(title)

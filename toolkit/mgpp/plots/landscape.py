@@ -44,20 +44,20 @@ def plot_penalties(
     for penalty in penalties:
         height = excess(penalty, np.array([reference]))[0] or 1.0
         share = excess(penalty, theta) / height
-        color = style.PENALTY_COLORS.get(penalty.label)
+        look = style.penalty_look(penalty.label)
         if isinstance(penalty, L0):  # the jump is not a line; the value at 0 is a point
             share[theta == 0] = np.nan
-            ax.plot([0], [0], "o", color=color, markersize=3, clip_on=False, zorder=3)
-        ax.plot(theta, share, style.PENALTY_LINES.get(penalty.label, "-"), color=color, label=penalty.label, **line)
+            ax.plot([0], [0], "o", color=look["color"], markersize=3, clip_on=False, zorder=3)
+        ax.plot(theta, share, **look | line)
     ax.set(xlabel="weight θ", ylabel=f"penalty relative to θ = {reference:g}", xlim=(-limit, limit))
     return ax
 
 
-def mark_prior_threshold(prior: Penalty, *, ax: Axes, label: bool = True) -> Axes:
+def mark_prior_threshold(prior: Penalty, *, ax: Axes) -> Axes:
     """Draw vertical lines at ±τ, if the prior has a threshold."""
     if prior.has_threshold:
         for sign in (-1, 1):
-            text = f"±τ = {prior.threshold:.2g}" if label and sign > 0 else None
+            text = f"±τ = {prior.threshold:.2g}" if sign > 0 else None
             ax.axvline(sign * prior.threshold, color=style.PRIOR_THRESHOLD, linewidth=0.8, label=text)
     return ax
 
@@ -113,8 +113,7 @@ def plot_pulls(penalties: Iterable[Penalty], *, ax: Axes, limit: float = 0.5, **
         share = pull / (np.abs(pull).max() or 1.0)
         if isinstance(penalty, L1):
             share[theta == 0] = np.nan
-        look = style.PENALTY_LINES.get(penalty.label, "-")
-        ax.plot(theta, share, look, color=style.PENALTY_COLORS.get(penalty.label), label=penalty.label, **line)
+        ax.plot(theta, share, **style.penalty_look(penalty.label) | line)
         mark_prior_threshold(penalty, ax=ax)
     ax.set(xlabel="weight θ", ylabel="pull, share of its largest", xlim=(-limit, limit))
     ax.legend()
@@ -132,11 +131,10 @@ def plot_paths(paths: pd.DataFrame, prior: Penalty, *, ax: Axes, **line: Any) ->
         line: further arguments for `Axes.plot`.
     """
     for label, path in paths.items():
-        look = style.PENALTY_LINES.get(str(label), "-")
+        look = style.penalty_look(str(label))
         # a solid line is thick and lies below, so that dashes on top of it stay visible
-        layer = {"linewidth": 2.4, "zorder": 2} if look == "-" else {"zorder": 3}
-        color = style.PENALTY_COLORS.get(str(label))
-        ax.plot(paths.index, path, look, **{"color": color, "label": label} | layer | line)
+        layer = {"linewidth": 2.4, "zorder": 2} if look["linestyle"] == "-" else {"zorder": 3}
+        ax.plot(paths.index, path, **look | layer | line)
     values = paths.to_numpy(dtype=float)
     low, high = min(0.0, values.min()), values.max()
     for sign in (-1, 1):

@@ -50,9 +50,8 @@ def draw_frame(runs: Sequence[Run], step: int) -> Figure:
 
 
 def _headline(now: dict[str, Any]) -> str:
-    return (
-        f"step {now['step']} of {now['last']}, {PHASES.get(now['phase'], now['phase'])}: sparsity {now['sparsity']:.1%}"
-    )
+    phase = PHASES.get(now["phase"], now["phase"])
+    return f"step {now['step']} of {now['last']}, {phase}: sparsity {now['sparsity']:.1%}"
 
 
 def describe(runs: Iterable[Run], step: int) -> str:
@@ -76,7 +75,7 @@ def shared_steps(runs: Sequence[Run]) -> list[int]:
     Raises:
         ValueError: if there is none.
     """
-    steps = set.intersection(*(set(run.weights["step"]) if len(run.weights) else set() for run in runs))
+    steps = set.intersection(*(set(run.weights.get("step", [])) for run in runs))
     if not steps:
         names = ", ".join(run.name for run in runs)
         raise ValueError(f"{names} share no step with a histogram; train them with the same log.histograms_every")

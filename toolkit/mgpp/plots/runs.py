@@ -11,24 +11,8 @@ from matplotlib.axes import Axes
 from mgpp.methods import METHODS
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
-from mgpp.plots.landscape import excess, mark_prior_threshold, plot_penalties, plot_prior_family
 from mgpp.runs import Run
 from mgpp.runs.histograms import remaining_density
-
-__all__ = [
-    "excess",
-    "mark_phases",
-    "mark_prior_threshold",
-    "mark_pruning_threshold",
-    "plot_metric",
-    "plot_penalties",
-    "plot_prior_family",
-    "plot_remaining_weights",
-    "plot_sparsity_by_layer",
-    "plot_thresholds",
-    "plot_trajectories",
-    "remaining_density",
-]
 
 
 @on_own_axes
@@ -93,14 +77,13 @@ def mark_phases(run: Run, *, ax: Axes) -> Axes:
     steps = run.info.get("steps")
     if steps is None:
         return ax
-    names = {"warm-up": (0, steps["begin"]), "pruning": (steps["begin"], steps["end"])}
-    names["frozen"] = (steps["end"], steps["total"])
-    for step in (steps["begin"], steps["end"]):
+    begin, end, total = steps["begin"], steps["end"], steps["total"]
+    place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+    for step in (begin, end):
         ax.axvline(step, color="0.7", linewidth=0.6, zorder=0)
-    for name, (left, right) in names.items():
-        place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+    for name, left, right in (("warm-up", 0, begin), ("pruning", begin, end), ("frozen", end, total)):
         ax.text((left + right) / 2, 1.01, name, color="0.35", fontsize=7, **place)
-    ax.set_xlim(0, steps["total"])
+    ax.set_xlim(0, total)
     return ax
 
 
@@ -150,16 +133,10 @@ def _until_zero_for_good(values: pd.Series) -> pd.Series:
 def mark_pruning_threshold(run: Run, *, ax: Axes) -> Axes:
     """Draw the pruning threshold and its negative against the step, if the run has logged one."""
     rows = run.metrics.dropna(subset=["pruning_threshold"])
-    for sign, label in ((1, "± pruning threshold"), (-1, None)):
-        if len(rows):
-            ax.plot(
-                rows["step"],
-                sign * rows["pruning_threshold"],
-                ":",
-                color=style.PRUNING_THRESHOLD,
-                label=label,
-                zorder=3,
-            )
+    if len(rows):
+        look: dict[str, Any] = {"linestyle": ":", "color": style.PRUNING_THRESHOLD, "zorder": 3}
+        ax.plot(rows["step"], rows["pruning_threshold"], label="± pruning threshold", **look)
+        ax.plot(rows["step"], -rows["pruning_threshold"], **look)
     return ax
 
 
@@ -167,9 +144,7 @@ def _filled(run: Run, frame: str) -> pd.DataFrame:
     """Return a frame of the run; raise ValueError if it has no rows."""
     rows: pd.DataFrame = getattr(run, frame)
     if rows.empty:
-        raise ValueError(
-            f"{run.name} has logged no {frame}; train with a run_writer, or wait for the first logged step"
-        )
+        raise ValueError(f"{run.name} has logged no {frame}; wait for the first logged step")
     return rows
 
 

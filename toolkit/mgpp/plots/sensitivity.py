@@ -25,9 +25,8 @@ def default_prior(runs: Iterable[Run]) -> MixtureGaussianPrior:
     commonest = {field: settings[field].mode() for field in FIELDS}
     for field, values in commonest.items():
         if len(values) > 1:
-            raise ValueError(
-                f"{field} is {' and '.join(f'{v:g}' for v in values)} equally often; train more of the sweep"
-            )
+            shown = " and ".join(f"{value:g}" for value in values)
+            raise ValueError(f"{field} is {shown} equally often; train more of the sweep")
     return MixtureGaussianPrior(**{field: float(values.iloc[0]) for field, values in commonest.items()})
 
 
@@ -55,19 +54,15 @@ def measured(run: Run) -> dict[str, Any]:
     warmup = metrics[metrics["phase"] == "warmup"]
     both = metrics.dropna(subset=["prior_threshold", "pruning_threshold"])
     if warmup.empty or both.empty:
-        raise ValueError(
-            f"{run.name} has no logged step in the warm-up, or none with both thresholds; set sparsity.warmup"
-        )
+        raise ValueError(f"{run.name} logged nothing in the warm-up, or no two thresholds; set sparsity.warmup")
     pruned = both.iloc[-1]
     kept = 1 - pruned["sparsity"]
     return {
         "name": run.name,
-        "accuracy": run.final["accuracy"],
-        "accuracy_se": run.final["accuracy_se"],
+        **{key: run.final[key] for key in ("accuracy", "accuracy_se")},
         "spike_before": warmup["spike_fraction"].iloc[-1],
         "spike_kept": max(pruned["spike_fraction"] - pruned["sparsity"], 0.0) / kept,
-        "prior_threshold": pruned["prior_threshold"],
-        "pruning_threshold": pruned["pruning_threshold"],
+        **pruned[["prior_threshold", "pruning_threshold"]],
     }
 
 
@@ -84,9 +79,8 @@ def _check_one_experiment(runs: list[Run]) -> None:
     for run in runs[1:]:
         others = [key for key in first.recipe if key != "prior" and run.recipe.get(key) != first.recipe[key]]
         if others:
-            raise ValueError(
-                f"{run.name} and {first.name} differ in {', '.join(others)}; a sweep changes the prior alone"
-            )
+            names = ", ".join(others)
+            raise ValueError(f"{run.name} and {first.name} differ in {names}; a sweep changes the prior alone")
 
 
 def _changed(run: Run, default: MixtureGaussianPrior) -> list[tuple[str, float]]:
@@ -102,22 +96,16 @@ def _changed(run: Run, default: MixtureGaussianPrior) -> list[tuple[str, float]]
 @on_own_axes
 def plot_accuracy(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
     """Draw the test accuracy against one hyperparameter, with bars of one standard error of a single run."""
-    rows = _rows(table, field)
-    look: dict[str, Any] = {
-        "fmt": "o-",
-        "color": style.method_look("mgpp")["color"],
-        "markersize": 4,
-        "capsize": 2,
-        "elinewidth": 0.8,
-    }
-    ax.errorbar(rows["value"], rows["accuracy"], yerr=rows["accuracy_se"], **look | points)
+    rows = table[table["field"] == field]
+    look = {"color": style.method_look("mgpp")["color"], "markersize": 4, "capsize": 2, "elinewidth": 0.8}
+    ax.errorbar(rows["value"], rows["accuracy"], yerr=rows["accuracy_se"], fmt="o-", **look | points)
     return _against(ax, field, "accuracy")
 
 
 @on_own_axes
 def plot_spike_shares(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
     """Draw the share of weights in the spike against one hyperparameter, before pruning and at the end."""
-    rows = _rows(table, field)
+    rows = table[table["field"] == field]
     options: dict[str, Any] = {"markersize": 4} | points
     ax.plot(rows["value"], rows["spike_before"], "o-", color=style.SPIKE, label="of all, before pruning", **options)
     ax.plot(rows["value"], rows["spike_kept"], "s--", color=style.SLAB, label="of those kept, at the end", **options)
@@ -128,25 +116,18 @@ def plot_spike_shares(table: pd.DataFrame, field: str, *, ax: Axes, **points: An
 @on_own_axes
 def plot_both_thresholds(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
     """Draw prior and pruning threshold at the end of pruning against one hyperparameter."""
-    rows = _rows(table, field)
-    for column, color, look in (
-        ("pruning_threshold", style.PRUNING_THRESHOLD, "o-"),
-        ("prior_threshold", style.PRIOR_THRESHOLD, "s--"),
-    ):
-        label = column.replace("_", " ") + (" τ" if column.startswith("prior") else "")
-        ax.plot(rows["value"], rows[column], look, color=color, label=label, markersize=4, **points)
+    rows = table[table["field"] == field]
+    pruning, prior = ({"color": color, "markersize": 4} for color in (style.PRUNING_THRESHOLD, style.PRIOR_THRESHOLD))
+    ax.plot(rows["value"], rows["pruning_threshold"], "o-", label="pruning threshold", **pruning | points)
+    ax.plot(rows["value"], rows["prior_threshold"], "s--", label="prior threshold τ", **prior | points)
     ax.set_yscale("log")
     return _against(ax, field, "threshold")
-
-
-def _rows(table: pd.DataFrame, field: str) -> pd.DataFrame:
-    rows = table[table["field"] == field]
-    if rows.empty:
-        raise ValueError(f"field={field!r} is not in the table; it has {', '.join(sorted(set(table['field'])))}")
-    return rows
 
 
 def _against(ax: Axes, field: str, what: str) -> Axes:
     ax.set(xscale="log", xlabel=SYMBOLS[field], ylabel=what)
     ax.margins(x=0.08)
     return ax
+
+
+PLOTS = (plot_accuracy, plot_spike_shares, plot_both_thresholds)  # from top to bottom

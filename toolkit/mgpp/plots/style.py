@@ -35,6 +35,16 @@ _RC: dict[Any, Any] = {
 FILE_SETTINGS: dict[Any, Any] = {"savefig.dpi": 200, "pdf.fonttype": 42}
 
 
+def penalty_look(label: str) -> dict[str, Any]:
+    """Return colour, line and label of a penalty as arguments of `Axes.plot`.
+
+    Example:
+        >>> penalty_look("L2")
+        {'color': '#D55E00', 'linestyle': '--', 'label': 'L2'}
+    """
+    return {"color": PENALTY_COLORS.get(label), "linestyle": PENALTY_LINES.get(label, "-"), "label": label}
+
+
 def paper_style() -> AbstractContextManager[None]:
     """Apply the style of the figures in a context manager that restores matplotlib's settings.
 

@@ -97,13 +97,8 @@ class Observer:
         if self._falls_on(step, self.histograms_every):
             self.writer.part("weights", step, histogram_rows(self.pruner.shards, step))
         if self.evaluate is not None and self._falls_on(step, self.evaluate_every):
-            self._row |= {f"eval_{name}": value for name, value in self._evaluated().items()}
-
-    def _evaluated(self) -> Mapping[str, float]:
-        """Evaluate and restore the random state, so that the training goes on as without it."""
-        assert self.evaluate is not None
-        with torch.random.fork_rng():
-            return self.evaluate()
+            with torch.random.fork_rng():  # the training goes on as without it
+                self._row |= {f"eval_{name}": value for name, value in self.evaluate().items()}
 
     def write(self, logs: Mapping[str, float]) -> None:
         """Write the measured row together with the Trainer's loss, learning rate and epoch."""
@@ -197,15 +192,11 @@ def signed_counts(weight: Tensor) -> np.ndarray:
 def follow(weights: Mapping[str, Tensor], count: int, seed: int = 0) -> dict[str, Tensor]:
     """Draw the flat indices of `count` weights to follow, uniformly over all targets; the same in every run."""
     shards = Shards.of(weights)
-    total = shards.total
-    picks = np.sort(np.random.default_rng(seed).choice(total, size=min(count, total), replace=False))
-    chosen, start = {}, 0
-    for name, size in shards.sizes.items():
-        inside = picks[(picks >= start) & (picks < start + size)] - start
-        if len(inside):
-            chosen[name] = torch.from_numpy(inside)
-        start += size
-    return chosen
+    picks = np.sort(np.random.default_rng(seed).choice(shards.total, size=min(count, shards.total), replace=False))
+    ends = np.cumsum([*shards.sizes.values()])
+    parts = np.split(picks, np.searchsorted(picks, ends[:-1]))
+    chosen = zip(shards.sizes, parts, ends - [*shards.sizes.values()], strict=True)
+    return {name: torch.from_numpy(inside - start) for name, inside, start in chosen if len(inside)}
 
 
 def _values(shards: Shards, name: str, index: Tensor) -> np.ndarray:
