@@ -127,15 +127,8 @@ def frame_durations(run: Run, steps: Sequence[int]) -> list[int]:
     return durations
 
 
-def save_gif(pictures: Sequence[Image.Image], durations: Sequence[int], path: Path) -> Path:
-    """Write a GIF that repeats for ever; `durations` are in milliseconds, one per picture."""
-    first, *others = pictures
-    first.save(path, save_all=True, append_images=others, duration=list(durations), loop=0, optimize=False)
-    return path
-
-
-def save_page(pictures: Sequence[Image.Image], words: Sequence[str], durations: Sequence[int], path: Path) -> Path:
-    """Write one HTML file with all pictures, a slider, a play button and a text for each frame; it loads nothing."""
+def page(pictures: Sequence[Image.Image], words: Sequence[str], durations: Sequence[int]) -> str:
+    """Return HTML with the pictures inside, a slider, a play button and a text for each frame; it loads nothing."""
     template = files("mgpp.plots").joinpath("movies.html").read_text(encoding="utf-8")
     frames: list[dict[str, Any]] = [
         {"picture": _data_address(picture), "words": text, "milliseconds": duration}
@@ -148,9 +141,7 @@ def save_page(pictures: Sequence[Image.Image], words: Sequence[str], durations: 
         "picture": frames[0]["picture"],
         "frames": json.dumps(frames, ensure_ascii=False).replace("<", "\\u003c"),
     }
-    page = re.sub(r"\{\{(\w+)\}\}", lambda place: texts[place[1]], template)  # in one pass: a log's text is no template
-    path.write_text(page, encoding="utf-8")
-    return path
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: texts[place[1]], template)  # in one pass: a log's text is no template
 
 
 def _data_address(picture: Image.Image) -> str:
@@ -160,7 +151,7 @@ def _data_address(picture: Image.Image) -> str:
 
 
 def render_movies(runs_folder: str | Path, out: str | Path, methods: Sequence[str] = ("mgpp", "l2")) -> list[Path]:
-    """Write the movie as GIF and as page, for the first seed of each method at their highest common sparsity.
+    """Write the movie as GIF and as page: the first seed of each method at their highest common sparsity.
 
     Raises:
         ValueError: if no sparsity has a finished run of each method, or these share no logged step.
@@ -169,10 +160,10 @@ def render_movies(runs_folder: str | Path, out: str | Path, methods: Sequence[st
     runs = [next(run for run in chosen if run.method == method) for method in methods]
     steps = shared_steps(runs)
     pictures = render_frames(runs, steps)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     words, durations = [describe(runs, step) for step in steps], frame_durations(runs[0], steps)
-    return [
-        save_gif(pictures, durations, folder / f"{STEM}.gif"),
-        save_page(pictures, words, durations, folder / f"{STEM}.html"),
-    ]
+    Path(out).mkdir(parents=True, exist_ok=True)
+    paths = [Path(out, f"{STEM}.{ending}") for ending in ("gif", "html")]
+    options: dict[str, Any] = {"save_all": True, "loop": 0, "optimize": False}
+    pictures[0].save(paths[0], append_images=pictures[1:], duration=durations, **options)
+    paths[1].write_text(page(pictures, words, durations), encoding="utf-8")
+    return paths

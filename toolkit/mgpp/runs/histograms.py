@@ -229,7 +229,7 @@ class Snapshots:
         for key, size in zip(weights, sizes, strict=True):
             if not np.isfinite(size).all():
                 raise ValueError(f"{key} holds weights that are not finite; give weights of a training that went well")
-        counts = np.array([_histogram(size[size > 0]) for size in sizes])
+        counts = np.array([np.histogram(size[size > 0], FINE_EDGES)[0] for size in sizes])
         zeros = np.array([np.count_nonzero(size == 0) for size in sizes])
         targets = [(layer_of(key), kind_of(key)) for key in weights]
         return cls(name, FINE_EDGES, targets, pd.DataFrame({"step": [0]}), zeros[None], counts[None])
@@ -288,7 +288,3 @@ def _as_array(weight: Any) -> np.ndarray:
     if hasattr(weight, "detach"):
         weight = weight.detach().float().cpu()
     return np.asarray(weight)
-
-
-def _histogram(sizes: np.ndarray) -> np.ndarray:
-    return np.bincount(np.searchsorted(FINE_EDGES, sizes, side="right") - 1, minlength=len(FINE_EDGES) - 1)
