@@ -117,9 +117,10 @@ def plot_spike_shares(table: pd.DataFrame, field: str, *, ax: Axes, **points: An
 def plot_both_thresholds(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
     """Draw prior and pruning threshold at the end of pruning against one hyperparameter."""
     rows = table[table["field"] == field]
-    pruning, prior = ({"color": color, "markersize": 4} for color in (style.PRUNING_THRESHOLD, style.PRIOR_THRESHOLD))
-    ax.plot(rows["value"], rows["pruning_threshold"], "o-", label="pruning threshold", **pruning | points)
-    ax.plot(rows["value"], rows["prior_threshold"], "s--", label="prior threshold τ", **prior | points)
+    pruning: dict[str, Any] = {"color": style.PRUNING_THRESHOLD, "label": "pruning threshold", "markersize": 4}
+    prior: dict[str, Any] = {"color": style.PRIOR_THRESHOLD, "label": "prior threshold τ", "markersize": 4}
+    ax.plot(rows["value"], rows["pruning_threshold"], "o-", **pruning | points)
+    ax.plot(rows["value"], rows["prior_threshold"], "s--", **prior | points)
     ax.set_yscale("log")
     return _against(ax, field, "threshold")
 
