@@ -23,7 +23,6 @@ from mgpp.lab.export.packed import ExportError
 from mgpp.lab.models.loading import safely
 from mgpp.lab.recipes.recipe import RecipeError, parse_override
 from mgpp.lab.sweeps.grid import cells_of
-from mgpp.lab.sweeps.record import load_sweep
 from mgpp.lab.training.states import CheckpointError
 from mgpp.lab.training.train import resume, train
 from mgpp.methods.transfer import read_masks
@@ -158,7 +157,7 @@ def test_a_checkpoint_with_pickles_is_resumed_without_them(tiny_recipe, tmp_path
     for folder in run.folder.glob("checkpoints/checkpoint-*"):
         for file in folder.iterdir():
             file.write_bytes(evil)
-    with pytest.warns(UserWarning, match="passed over"):
+    with pytest.warns(UserWarning, match="checkpoint"):
         assert resume(run.folder, progress=False).status == "finished"
     assert not marker.exists()
 
@@ -221,13 +220,9 @@ def test_a_recipe_can_not_choose_a_folder_elsewhere(name):
         mgpp.load_recipe("reviews", name=name)
 
 
-def test_a_sweep_stays_in_its_folder(run_folder, tmp_path):
+def test_a_sweep_stays_in_its_folder():
     cells = cells_of("reviews", {"model": ["../../up", "/etc", "..", "a\nb"]}, [0])
     assert all(Path(cell.name).name == cell.name and not cell.name.startswith(".") for cell in cells)
-    sweep = tmp_path / "sweep"
-    sweep.mkdir()
-    (sweep / "sweep.csv").write_text("name,seed\n../runs/run,0\n..,0\nmine,0\n")
-    assert load_sweep(sweep)["name"].tolist() == ["mine"]
 
 
 # recipes
