@@ -218,9 +218,11 @@ def test_each_matrix_loses_its_share_and_all_lose_exactly_k(sizes, share, seed):
     for step in range(5):
         pruner.after_step(step)
         assert pruner.zeros() == pruner.target_count(step)
-    for weight in weights.values():
-        zeros = int((weight == 0).sum())
-        assert abs(zeros - share * weight.numel()) <= 1.5
+    parts = [(int((weight == 0).sum()), weight.numel()) for weight in weights.values()]
+    # Webster's method: moving one zero from a matrix to another would not make the shares more even
+    assert all(
+        (2 * lost - 1) * other_size <= (2 * other + 1) * size for lost, size in parts for other, other_size in parts
+    )
 
 
 def test_with_one_matrix_the_scopes_agree():
