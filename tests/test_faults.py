@@ -70,7 +70,7 @@ def seen(tmp_path_factory):
         ("SIGINT", 130, "status stopped, 3 rows", "stopped; go on: mgpp train --resume sigint", RESUMED),
         ("the clock jumps", 0, "all; wall_seconds as they were", "accuracy", "the same weights and log"),
         ("a checkpoint is damaged", 0, "resumed at step 3", "checkpoint-6/model.safetensors is damaged", RESUMED),
-        ("run.json is truncated", 0, "listed: good", "warning: runs/other/run.json is not readable", ""),
+        ("run.json is truncated", 0, "listed: good", "warning: runs/other", ""),
         ("a part file is truncated", 0, "listed: good", "its end is missing; remove it to read the others", ""),
         ("metrics.jsonl is truncated", 0, "listed: good, other", "the last row was cut off", ""),
         ("a row of metrics.jsonl is damaged", 0, "listed: good", "line 2 is not a row of metrics", ""),
