@@ -49,7 +49,6 @@ def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, pro
         RecipeError: if the recipe's steps don't fit the data, or task or Trainer settings are unknown.
         PackagedFileError: if the packaged model or data are missing or damaged.
         RunError: if the folder holds another run, or can't be written, at the start or later.
-        ValueError: if `compile_prior` is set and nothing compiles here.
         DivergedError: if a loss, a gradient or a weight is NaN or infinite.
         OutOfMemoryError: if memory runs out.
         SparsityError: if the final model is not exactly as sparse as promised.
