@@ -56,7 +56,8 @@ def scratch(tmp_path):
     """A house with links to all that is read, so that what is written stays in it."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "data").mkdir()
-    (tmp_path / "figures").symlink_to(ROOT / "figures")
+    for name in ("figures", "studies"):
+        (tmp_path / name).symlink_to(ROOT / name)
     for source in (ROOT / "data").iterdir():
         if source.name != "local":
             (tmp_path / "data" / source.name).symlink_to(source)
