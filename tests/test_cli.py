@@ -167,7 +167,7 @@ def test_a_comparison_of_several_recipes_names_the_metric_of_each(tmp_path, monk
 
 @pytest.mark.parametrize(("words", "numbers"), [("0", [0]), ("0-2", [0, 1, 2]), ("0,2-4, 9", [0, 2, 3, 4, 9])])
 def test_seeds_are_numbers_and_ranges(words, numbers):
-    assert _integers(None, None, words) == numbers
+    assert _integers(words) == numbers
 
 
 def test_every_method_has_its_card():

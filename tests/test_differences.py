@@ -27,4 +27,4 @@ def test_the_committed_runs_are_those_of_today():
         ("reviews-lm", "tasks", 0.8),
     ):
         cells = grid(recipe, ["mgpp", "l2", "gmp"], [sparsity], [0, 1, 2], {})
-        assert [differences(cell, load_run(data / folder / cell.run_name).recipe) for cell in cells] == [[]] * 9
+        assert [differences(cell.recipe, load_run(data / folder / cell.name).recipe) for cell in cells] == [[]] * 9

@@ -164,11 +164,6 @@ def test_means_over_seeds():
     ]
 
 
-def test_runs_that_are_the_same_training_are_counted(options, lines):
-    swept(options, FakeTraining(), grid={"method": ["mgpp", "l2"], "prior.lam": [0.1, 0.2]}, seeds=[0])
-    assert lines[1].startswith("1 of them")
-
-
 def test_it_goes_on_where_it_stopped_and_grows(options):
     swept(options, FakeTraining(), grid={"prior.lam": [1e-5]})
     fake = FakeTraining()

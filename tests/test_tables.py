@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from mgpp.lab.comparison.frame import finished, paired_differences
 from mgpp.lab.comparison.report import between_markers
 from mgpp.lab.comparison.table import results_markdown
 from mgpp.runs import Run
@@ -17,18 +16,7 @@ def fake(method, seed, accuracy, sparsity=0.9):
     return Run(Path(f"{method}-{seed}"), info)
 
 
-def test_differences_are_paired_by_seed():
-    runs = [fake("mgpp", 0, 0.80), fake("mgpp", 1, 0.90), fake("l2", 0, 0.79), fake("l2", 1, 0.87), fake("gmp", 0, 0.5)]
-    table = paired_differences(runs)
-    assert table["rival"].tolist() == ["l2"]  # gmp shares only one seed
-    assert table["mean"].item() == pytest.approx(0.02)
-    assert table["se"].item() == pytest.approx(0.01)
-    assert paired_differences([fake("l2", 0, 0.5)]).empty
-
-
 def test_a_seed_is_not_counted_twice():
-    with pytest.raises(ValueError, match="l2-0, l2-0"):
-        finished([fake("l2", 0, 0.8), fake("l2", 0, 0.7)])
     with pytest.raises(ValueError, match="l2-0, l2-0"):
         results_markdown([fake("l2", 0, 0.8), fake("l2", 0, 0.7)])
 

@@ -60,7 +60,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "lab.explorer.widget": ["Explorer", "explore"],
         "lab.export.export": ["export"],
         "lab.export.packed": ["ExportError"],
-        "lab.export.unpacking": ["load_packed", "unpack"],
+        "lab.export.folder": ["load_packed", "unpack"],
         "lab.environment": ["check_environment"],
     },
 )

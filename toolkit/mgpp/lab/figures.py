@@ -22,11 +22,13 @@ def render_all(
 ) -> list[Path]:
     """Draw the figures from the runs in a folder, for a page and (`_column`) for a column; returns the files.
 
-    The trained sensitivity is drawn if the folder of the sweep is given, for a page only: it has twelve panels; the
-    simulation of consistency if its folder is given.
+    The trained sensitivity is drawn if the folder of the sweep exists, for a page only: it has twelve panels. The
+    simulation of consistency is drawn if its folder exists.
     """
     runs = main_experiment(load_runs(runs_folder))
-    sweep = None if sweep_folder is None else figure_sensitivity(load_runs(sweep_folder))  # first: it may be refused
+    sweep = None
+    if sweep_folder and Path(sweep_folder).is_dir():
+        sweep = figure_sensitivity(load_runs(sweep_folder))  # first, as it may be refused
     draw: dict[str, Callable[..., Figure]] = {
         "figure_1": figure_1,
         "figure_2": partial(figure_2, runs),
@@ -34,7 +36,7 @@ def render_all(
         "figure_comparison": partial(figure_comparison, runs),
         "figure_survivors": partial(figure_survivors, runs),
     }
-    if consistency_folder is not None:
+    if consistency_folder and Path(consistency_folder).is_dir():
         draw["figure_consistency"] = partial(figure_consistency, load_runs(consistency_folder))
     widths = {"": style.PAGE_WIDTH, "_column": style.COLUMN_WIDTH}
     paths = [

@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from mgpp.lab.cli.export import export, unpack
-from mgpp.lab.cli.look import check, explore, figures, methods, runs
-from mgpp.lab.cli.recipe import recipe
+from mgpp.lab.cli.look import check, explore, figures, methods, recipe, runs
 from mgpp.lab.cli.sweep import compare, sweep
 from mgpp.lab.cli.train import train
 

@@ -36,7 +36,7 @@ def export(run: Path, to: Path, push_to_hub: str | None, **options: Any) -> None
 @_target
 def unpack(folder: Path, to: Path, replace: bool) -> None:
     """Write the packed export in FOLDER as a plain model."""
-    from mgpp.lab.export.unpacking import unpack
+    from mgpp.lab.export.folder import unpack
 
     _report(unpack(folder, to, replace=replace))
 

@@ -1,6 +1,7 @@
-"""Commands that train nothing: methods, runs, figures, explore, check."""
+"""Commands that train nothing: recipe, methods, runs, figures, explore, check."""
 
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from fnmatch import fnmatchcase
@@ -9,16 +10,33 @@ from typing import Any
 
 import click
 
-from mgpp.lab.cli.options import (
-    CONSISTENCY_FOLDER,
-    FIGURES_FOLDER,
-    NEW_RUNS_FOLDER,
-    PATH,
-    RUNS_FOLDER,
-    SENSITIVITY_FOLDER,
-)
+from mgpp.lab.cli.options import FOLDER, NEW_RUNS_FOLDER, PATH, with_overrides
+
+RUNS_FOLDER, SENSITIVITY_FOLDER, CONSISTENCY_FOLDER = map(Path, ("data/runs", "data/sensitivity", "data/consistency"))
 
 _runs_option = click.option("--runs", "runs_folder", type=PATH, default=RUNS_FOLDER, show_default=True)
+
+
+@click.command()
+@click.argument("name", required=False)
+@with_overrides
+@click.option("--schema", is_flag=True, help="Print the JSON schema of recipes, for editors")
+def recipe(name: str | None, overrides: dict[str, Any], schema: bool) -> None:
+    """List the recipes, or print all settings of NAME as YAML.
+
+    NAME is a recipe that comes with the toolkit, or a YAML file.
+    """
+    import yaml
+
+    from mgpp.lab.recipes.recipe import load_recipe, recipe_names, recipe_schema
+
+    if schema:
+        click.echo(json.dumps(recipe_schema(), indent=1, ensure_ascii=False))
+    elif name is None:
+        click.echo("\n".join(recipe_names()))
+    else:
+        settings = load_recipe(name, **overrides).as_dict()
+        click.echo(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), nl=False)
 
 
 @click.command()
@@ -63,17 +81,15 @@ def runs(folder: Path) -> None:
 
 @click.command()
 @_runs_option
-@click.option("--sweep", type=PATH, help=f"Runs of a sweep of the prior [{SENSITIVITY_FOLDER}, if it exists]")
-@click.option("--consistency", type=PATH, help=f"Runs of the simulation [{CONSISTENCY_FOLDER}, if it exists]")
-@click.option("--out", type=PATH, default=FIGURES_FOLDER, show_default=True)
+@click.option("--sweep", type=FOLDER, help=f"Runs of a sweep of the prior [{SENSITIVITY_FOLDER}, if it exists]")
+@click.option("--consistency", type=FOLDER, help=f"Runs of the simulation [{CONSISTENCY_FOLDER}, if it exists]")
+@click.option("--out", type=PATH, default=Path("figures"), show_default=True)
 @click.option("--movies", is_flag=True, help="Show the weights through training too, as a GIF and as a page")
 def figures(runs_folder: Path, sweep: Path | None, consistency: Path | None, out: Path, movies: bool) -> None:
     """Draw the paper's figures as PDF and PNG from logged runs."""
     from mgpp.lab.figures import render_all
 
-    sweep = sweep or (SENSITIVITY_FOLDER if SENSITIVITY_FOLDER.is_dir() else None)
-    consistency = consistency or (CONSISTENCY_FOLDER if CONSISTENCY_FOLDER.is_dir() else None)
-    paths = render_all(runs_folder, out, sweep, consistency)
+    paths = render_all(runs_folder, out, sweep or SENSITIVITY_FOLDER, consistency or CONSISTENCY_FOLDER)
     if movies:
         from mgpp.plots.movies import render_movies
 

@@ -1,4 +1,4 @@
-"""Folders that commands use by default, and options that several commands share."""
+"""Types and options that several commands share."""
 
 import functools
 from collections.abc import Callable
@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-RUNS_FOLDER, SENSITIVITY_FOLDER, FIGURES_FOLDER = Path("data/runs"), Path("data/sensitivity"), Path("figures")
-TRIALS_FOLDER, CONSISTENCY_FOLDER = Path("data/tuning"), Path("data/consistency")
 NEW_RUNS_FOLDER = Path("data/local")  # ignored by git, so that new runs do not mix with the committed ones
 
 PATH = click.Path(path_type=Path)

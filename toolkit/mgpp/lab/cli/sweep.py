@@ -6,30 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgpp.lab.cli.options import FILE, FOLDER, NEW_RUNS_FOLDER, PATH, TRIALS_FOLDER, key_values, several, with_overrides
+from mgpp.lab.cli.options import FILE, FOLDER, NEW_RUNS_FOLDER, PATH, key_values, several, with_overrides
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+TRIALS_FOLDER = Path("data/tuning")
 
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _shares(context: click.Context, option: click.Parameter, text: str) -> list[float]:
-    try:
-        return [float(word) for word in _words(text)]
-    except ValueError:
-        raise click.BadParameter(f"{text!r} must be numbers such as 0.9,0.95") from None
+def _numbers(text: str) -> list[float]:
+    return [float(word) for word in _words(text)]
 
 
-def _integers(context: click.Context, option: click.Parameter, text: str) -> list[int]:
-    """Read whole numbers and ranges of them, such as 0,2-4."""
+def _integers(text: str) -> list[int]:
+    """Read whole numbers and ranges of them, such as 0,2-4; click reports a ValueError with the option's name."""
     numbers: list[int] = []
     for word in _words(text):
         first, _, last = word.partition("-")
-        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
-            raise click.BadParameter(f"{word!r} must be a whole number or a range such as 0-2")
+        if int(last or first) < int(first):
+            raise ValueError(f"{word!r} is no range")
         numbers += range(int(first), int(last or first) + 1)
     return numbers
 
@@ -43,7 +42,7 @@ _launch_options = several(
     click.option("--slurm", multiple=True, metavar="KEY=VALUE", callback=key_values, help="Slurm: partition=gpu"),
 )
 _seeds_option = click.option(
-    "--seeds", default="0", show_default=True, callback=_integers, help="Seeds, such as 0,1,2 or 0-2"
+    "--seeds", default="0", show_default=True, type=_integers, metavar="SEEDS", help="Such as 0,1,2 or 0-2"
 )
 
 
@@ -63,29 +62,32 @@ def sweep(recipe: str, grid: tuple[str, ...], out: Path | None, retries: int, dr
     from mgpp.lab.sweeps.grid import cells_of, parse_grid
     from mgpp.lab.sweeps.launchers import make_launcher
     from mgpp.lab.sweeps.record import SWEEP_FILE, over_seeds, sweep_frame
-    from mgpp.lab.sweeps.sweep import not_finished, sweep, unfinished
+    from mgpp.lab.sweeps.sweep import sweep, unfinished
 
     folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-sweep"
     asked = {"grid": parse_grid(grid), "seeds": options.pop("seeds"), "overrides": options.pop("overrides")}
     if dry_run:
         cells = cells_of(recipe, **asked)
-        todo = unfinished(cells, folder)
+        unfinished(cells, folder, click.echo)
         frame = sweep_frame(folder, {cell.name: cell.varied for cell in cells})
         click.echo(frame[["name", "status", "attempts"]].to_string(index=False))
-        click.echo(f"{len(cells)} runs in {folder}: {len(cells) - len(todo)} are there, {len(todo)} to train")
         return
     launcher = make_launcher(folder=folder, **options)
     frame = sweep(recipe, **asked, out=folder, launcher=launcher, retries=retries)
     _show_means(over_seeds(frame))
     click.echo(folder / SWEEP_FILE)
-    _fail_unless_finished(not_finished(frame["name"], folder))
+    _fail_unless_finished(frame["name"], folder)
 
 
 @click.command()
 @click.argument("recipe")
 @with_overrides
-@click.option("--methods", default="mgpp,l2,gmp", show_default=True, help="Names; see mgpp methods")
-@click.option("--sparsities", default="0.9", show_default=True, callback=_shares, help="Final sparsities")
+@click.option(
+    "--methods", default="mgpp,l2,gmp", show_default=True, type=_words, metavar="NAMES", help="See mgpp methods"
+)
+@click.option(
+    "--sparsities", default="0.9", show_default=True, type=_numbers, metavar="SHARES", help="Such as 0.9,0.95"
+)
 @_seeds_option
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of the runs [data/local/NAME-comparison]")
 @_launch_options
@@ -94,45 +96,29 @@ def sweep(recipe: str, grid: tuple[str, ...], out: Path | None, retries: int, dr
 @click.option("--figures", type=PATH, metavar="DIR", help="Folder of the figures [that of the runs]")
 @click.option("--trials", type=FOLDER, help=f"Runs that chose the settings [{TRIALS_FOLDER}, if it exists]")
 def compare(
-    recipe: str,
-    overrides: dict[str, Any],
-    methods: str,
-    sparsities: list[float],
-    seeds: list[int],
-    out: Path | None,
-    retries: int,
-    readme: Path | None,
-    markers: str,
-    figures: Path | None,
-    trials: Path | None,
-    **launch: Any,
+    recipe: str, out: Path | None, retries: int, readme: Path | None, trials: Path | None, **options: Any
 ) -> None:
     """Train METHODS x SPARSITIES x SEEDS of RECIPE, and write a frame, a table and figures.
 
     Finished runs are passed over, so the same command continues a comparison that was stopped.
     """
-    from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, judged_by
+    from mgpp.lab.comparison.frame import comparison_frame, comparison_summary
     from mgpp.lab.comparison.report import between_markers, write_comparison
     from mgpp.lab.sweeps.compare import compare, grid
     from mgpp.lab.sweeps.launchers import make_launcher
-    from mgpp.lab.sweeps.sweep import not_finished
     from mgpp.runs import load_runs
 
     folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-comparison"
-    asked: dict[str, Any] = {"methods": _words(methods), "sparsities": sparsities, "seeds": seeds}
-    asked["overrides"] = overrides
+    asked = {key: options.pop(key) for key in ("methods", "sparsities", "seeds", "overrides")}
+    page = {"readme": readme, "markers": options.pop("markers"), "figures": options.pop("figures")}
     if readme:
-        between_markers(readme.read_text(encoding="utf-8"), markers, "")  # raises now, not after hours of training
-    launcher = make_launcher(folder=folder, **launch)
+        between_markers(readme.read_text(encoding="utf-8"), page["markers"], "")  # raises now, not after the training
+    launcher = make_launcher(folder=folder, **options)
     compare(recipe, **asked, out=folder, launcher=launcher, retries=retries)
-    frame = comparison_frame(load_runs(folder))
-    metrics = {name: judged_by(rows)[0] for name, rows in frame.groupby("recipe")}
-    table = comparison_summary(frame)
-    _show_means(table.assign(metric=table["recipe"].map(metrics)))
-    trials = trials or TRIALS_FOLDER
-    for path in write_comparison(folder, trials=trials, readme=readme, markers=markers, figures=figures):
+    _show_means(comparison_summary(comparison_frame(load_runs(folder))))
+    for path in write_comparison(folder, trials=trials or TRIALS_FOLDER, **page):
         click.echo(path)
-    _fail_unless_finished(not_finished([cell.run_name for cell in grid(recipe, **asked)], folder))
+    _fail_unless_finished([cell.name for cell in grid(recipe, **asked)], folder)
 
 
 def _show_means(table: "DataFrame") -> None:
@@ -146,7 +132,8 @@ def _show_means(table: "DataFrame") -> None:
     click.echo(shown.to_string(index=False, na_rep="-", float_format="{:g}".format))
 
 
-def _fail_unless_finished(missing: Iterable[str]) -> None:
-    if lines := list(missing):
-        advice = "the same command tries again"
-        raise click.ClickException("\n".join([f"{len(lines)} runs are not finished; {advice}:", *lines]))
+def _fail_unless_finished(names: Iterable[str], folder: Path) -> None:
+    from mgpp.lab.sweeps.sweep import not_finished
+
+    if lines := not_finished(names, folder):
+        raise click.ClickException("\n".join([f"{len(lines)} runs are not finished; repeat the command:", *lines]))

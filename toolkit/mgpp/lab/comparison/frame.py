@@ -110,21 +110,22 @@ def comparison_summary(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns recipe, sparsity, method, mean, se (standard deviation over seeds, with n - 1, over √n; NaN for one
         seed), score_se (mean of the single runs'), seeds (runs that count), failed (runs that failed, or have no
-        score), unfinished (runs that are being trained, or were stopped), steps, trials.
+        score), unfinished (runs that are being trained, or were stopped), steps, trials, metric.
 
     Raises:
         ValueError: as `scored` does.
     """
-    keys, measures = ["recipe", "sparsity", "method"], {"mean": ("score", "mean"), "se": ("score", standard_error)}
-    measures |= {"score_se": ("score_se", "mean"), "seeds": ("seed", "count")}
-    counts = {"runs": ("name", "count"), "steps": ("steps", "max"), "trials": ("trials", "max")}
-    counts["unfinished"] = ("unfinished", "sum")
+    keys = ["recipe", "sparsity", "method"]
     waiting = frame.assign(unfinished=~frame["status"].isin(["finished", "failed"]))
     every, good = (rows.groupby(keys, dropna=False) for rows in (waiting, scored(frame)))
-    joined = every.agg(**counts).join(good.agg(**measures)).reset_index()
-    joined["seeds"] = joined["seeds"].fillna(0).astype(int)
+    means = good.agg(
+        mean=("score", "mean"), se=("score", "sem"), score_se=("score_se", "mean"), metric=("metric", "first")
+    )
+    counts = every.agg(unfinished=("unfinished", "sum"), steps=("steps", "max"), trials=("trials", "max"))
+    joined = counts.join(means).assign(seeds=good.size(), runs=every.size()).fillna({"seeds": 0}).astype({"seeds": int})
     joined["failed"] = joined["runs"] - joined["seeds"] - joined["unfinished"]
-    return joined[[*keys, "mean", "se", "score_se", "seeds", "failed", "unfinished", "steps", "trials"]]
+    columns = ["mean", "se", "score_se", "seeds", "failed", "unfinished", "steps", "trials", "metric"]
+    return joined[columns].reset_index()
 
 
 def paired_to(frame: pd.DataFrame, reference: str = "mgpp") -> pd.DataFrame:
@@ -166,18 +167,3 @@ def _paired(pairs: pd.DataFrame) -> dict[str, Any]:
     mixed = int((pairs["precision"] != pairs["precision_own"]).sum())
     measured = (above.mean(), standard_error(above), len(above), *t_interval(above), *bootstrap_interval(above))
     return dict(zip(PAIRED_COLUMNS[2:], (*measured, test_se, mixed), strict=True))
-
-
-def finished(runs: Iterable[Run]) -> pd.DataFrame:
-    """Return the rows of `comparison_frame` that `scored` keeps; raises as it does."""
-    return scored(comparison_frame(runs))
-
-
-def paired_differences(runs: Iterable[Run], method: str = "mgpp") -> pd.DataFrame:
-    """Return the mean difference of `method` minus each rival, paired by seed, for rivals with several seeds.
-
-    Returns:
-        Columns sparsity, rival, mean, se (both as shares, not percent), seeds. `paired_to` gives intervals, too.
-    """
-    found = paired_to(comparison_frame(runs), method)[["sparsity", "rival", "mean", "se", "seeds"]]
-    return found[found["seeds"] > 1].reset_index(drop=True)

@@ -43,9 +43,8 @@ def bootstrap_interval(
         >>> bootstrap_interval([1.0, 2.0, 3.0])
         (1.0, 3.0)
     """
-    array = np.asarray(values, dtype=float)
-    if len(array) < 2:
+    if len(values) < 2:
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(0).integers(len(array), size=(resamples, len(array)))
-    low, high = np.quantile(array[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    rng, options = np.random.default_rng(0), {"confidence_level": level, "n_resamples": resamples}
+    low, high = stats.bootstrap([values], np.mean, method="percentile", rng=rng, **options).confidence_interval
     return float(low), float(high)

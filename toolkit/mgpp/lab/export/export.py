@@ -15,9 +15,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from mgpp.lab.export.card import write_card
-from mgpp.lab.export.folder import check_place, write_record
+from mgpp.lab.export.folder import PACKED, check_place, read_weights, write_record
 from mgpp.lab.export.packed import ExportError, pack_tensors
-from mgpp.lab.export.unpacking import PACKED, read_weights
 from mgpp.runs import Run, load_run
 from mgpp.runs.files import whole_folder
 
@@ -87,10 +86,7 @@ def _targets(run: Run) -> dict[str, dict[str, Any]]:
         raise ExportError(f"{run.folder} is {run.status}, not finished; continue it: mgpp train --resume {run.folder}")
     if not run.checkpoint.is_dir():
         raise ExportError(f"{run.checkpoint} is missing (git keeps no weights): repeat the run with save_model=true")
-    try:
-        return {row["name"]: {"layer": row["layer"], "kind": row["kind"]} for row in run.info["targets"]["table"]}
-    except (KeyError, TypeError) as error:
-        raise ExportError(f"{run.folder}/run.json: targets.table does not list pruned matrices: {error!r}") from error
+    return {row["name"]: {"layer": row["layer"], "kind": row["kind"]} for row in run.info["targets"]["table"]}
 
 
 def _load_model(folder: Path, dtype: str | None) -> PreTrainedModel:

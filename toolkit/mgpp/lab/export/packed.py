@@ -9,9 +9,9 @@ Format 1. A matrix `P.weight` with zeros is stored as four tensors, everything e
     P.compressed    in the weights' own dtype: the stored values, row by row
 
 What is stored is every weight whose bits are not all 0. So NaN, infinities and -0.0 come back bit for bit, and +0.0 is
-what costs a bit. A name that ends in `.bitmask` marks a packed matrix, so no plain tensor may be called so. The layout
-is that of `sparse-bitmask` in the compressed-tensors library, which has no sparse compressors since version 0.15;
-0.13 reads these files.
+what costs a bit. A name that ends in `.bitmask` marks a packed matrix, so no plain tensor may be called so, nor end as
+the other three do. The layout is that of `sparse-bitmask` in the compressed-tensors library, which has no sparse
+compressors since version 0.15; 0.13 reads these files.
 
 The file is called `model.packed.safetensors`, which `from_pretrained` does not take for a plain model.
 """
@@ -39,7 +39,7 @@ def pack_tensors(tensors: Mapping[str, Tensor], targets: Collection[str]) -> dic
         targets: names of what was pruned; those that do not end in `.weight` stay as they are.
 
     Raises:
-        ExportError: if a name ends in `.bitmask`, or is one that packing needs.
+        ExportError: if a name ends as those of packed tensors do, such as `.bitmask`.
 
     Example:
         >>> packed = pack_tensors({"a.weight": torch.eye(9), "a.bias": torch.ones(9)}, ["a.weight"])
@@ -48,16 +48,12 @@ def pack_tensors(tensors: Mapping[str, Tensor], targets: Collection[str]) -> dic
     """
     packed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name.endswith(".bitmask"):
+        if name.endswith(tuple(f".{part}" for part in PARTS)):
             raise ExportError(f"{name}: a plain tensor of this name would be taken for a packed one; rename it")
-        if name not in targets or not name.endswith(".weight") or not _is_smaller_packed(tensor):
+        if name in targets and name.endswith(".weight") and _is_smaller_packed(tensor):
+            packed |= {f"{name.removesuffix('weight')}{part}": value for part, value in _pack(tensor).items()}
+        else:
             packed[name] = tensor
-            continue
-        for part, value in _pack(tensor).items():
-            key = f"{name.removesuffix('weight')}{part}"
-            if key in tensors:
-                raise ExportError(f"{key}: packing {name} needs this name, which the model has already")
-            packed[key] = value
     return packed
 
 

@@ -10,7 +10,6 @@ from mgpp.lab.recipes.recipe import Recipe
 from mgpp.lab.sweeps.grid import Cell, cells_of
 from mgpp.lab.sweeps.launchers import Launcher, LocalProcesses
 from mgpp.lab.sweeps.sweep import Report, train_cells, unfinished
-from mgpp.lab.sweeps.worker import run_in
 
 
 def compare(
@@ -24,7 +23,6 @@ def compare(
     overrides: Mapping[str, Any] | None = None,
     launcher: Launcher | None = None,
     retries: int = 2,
-    retry_failed: bool = True,
     report: Report = tqdm.write,
 ) -> Path:
     """Train every method at every sparsity with every seed, each in `out/<run_name>`.
@@ -42,7 +40,6 @@ def compare(
         overrides: values by dotted key, as for `load_recipe`.
         launcher: where to train; by default in processes of this machine.
         retries: how often to try a run again whose worker died, or that ran out of memory or disk.
-        retry_failed: train again what failed in an earlier comparison.
         report: takes a line for each training that ended.
 
     Returns:
@@ -56,9 +53,7 @@ def compare(
         >>> compare("reviews-quick", methods=["mgpp", "l2"], sparsities=[0.9], seeds=[0], out="c")  # doctest: +SKIP
     """
     out = Path(out)
-    cells = [Cell(each.run_name, each) for each in grid(recipe, methods, sparsities, seeds, overrides or {})]
-    todo = [cell for cell in unfinished(cells, out) if retry_failed or not _failed(out / cell.name)]
-    report(f"{len(cells)} runs in {out}: {len(cells) - len(todo)} are there, {len(todo)} to train")
+    todo = unfinished(grid(recipe, methods, sparsities, seeds, overrides or {}), out, report)
     train_cells(todo, out, launcher or LocalProcesses(jobs), retries=retries, report=report)
     return out
 
@@ -69,23 +64,18 @@ def grid(
     sparsities: Iterable[float],
     seeds: Iterable[int],
     overrides: Mapping[str, Any],
-) -> list[Recipe]:
-    """Return the recipe of every run, seed after seed, so that a comparison that is stopped has whole seeds.
+) -> list[Cell]:
+    """Return every run, seed after seed, so that a comparison that is stopped has whole seeds.
 
     Raises:
         RecipeError: as `cells_of` does.
 
     Example:
-        >>> [cell.run_name for cell in grid("reviews", ["dense", "l2"], [0.8, 0.9], [7], {})]
+        >>> [cell.name for cell in grid("reviews", ["dense", "l2"], [0.8, 0.9], [7], {})]
         ['reviews-dense-seed7', 'reviews-l2-0.8-seed7', 'reviews-l2-0.9-seed7']
     """
     cells = cells_of(recipe, {"sparsity.final": list(sparsities), "method": list(methods)}, seeds, overrides)
-    recipes: dict[str, Recipe] = {}  # dense has the same name at all sparsities
+    named: dict[str, Cell] = {}  # dense has the same name at all sparsities
     for cell in cells:
-        recipes.setdefault(cell.recipe.run_name, cell.recipe)
-    return list(recipes.values())
-
-
-def _failed(folder: Path) -> bool:
-    run = run_in(folder)
-    return run is not None and run.status == "failed"
+        named.setdefault(cell.recipe.run_name, Cell(cell.recipe.run_name, cell.recipe))
+    return list(named.values())

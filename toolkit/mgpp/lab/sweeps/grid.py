@@ -8,7 +8,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mgpp.lab.recipes.differences import settings_that_act
 from mgpp.lab.recipes.recipe import Recipe, RecipeError, load_recipe, parse_override, recipe_from
 from mgpp.lab.sweeps.record import dotted
 from mgpp.lab.tasks import find_task
@@ -125,14 +124,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "+".join(map(_text, value))
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def repeated(cells: Sequence[Cell]) -> int:
-    """Count the cells that are the same training as an earlier one: they vary settings that their method ignores.
-
-    Example:
-        >>> repeated(cells_of("reviews", {"method": ["mgpp", "l2"], "prior.lam": ["1e-6", "1e-5"]}, [0]))
-        1
-    """
-    trainings = {repr((settings_that_act(cell.recipe), cell.recipe.threads)) for cell in cells}
-    return len(cells) - len(trainings)

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from mgpp.lab.recipes.differences import differences
 from mgpp.lab.recipes.recipe import Recipe
-from mgpp.lab.sweeps.grid import Cell, cells_of, repeated
+from mgpp.lab.sweeps.grid import Cell, cells_of
 from mgpp.lab.sweeps.launchers import Job, Launcher, LocalProcesses
 from mgpp.lab.sweeps.record import count_attempts, is_taken, save_sweep
 from mgpp.lab.sweeps.worker import Outcome, has_log, run_in
@@ -67,21 +67,18 @@ def sweep(
         >>> frame = sweep("reviews-quick", grid={"prior.lam": [1e-6, 1e-5]}, seeds=[0, 1], out="s")  # doctest: +SKIP
     """
     cells, out = cells_of(recipe, grid, seeds, overrides), Path(out)
-    todo = unfinished(cells, out)
+    todo = unfinished(cells, out, report)
     varied = {cell.name: cell.varied for cell in cells}
     save_sweep(out, varied)
     try:
-        report(f"{len(cells)} runs in {out}: {len(cells) - len(todo)} are there, {len(todo)} to train")
-        if count := repeated(cells):
-            report(f"{count} of them repeat another's training: they vary settings that their method ignores")
         train_cells(todo, out, launcher or LocalProcesses(jobs), retries=retries, report=report)
     finally:
         frame = save_sweep(out, varied)
     return frame[frame["name"].isin(varied.keys())].reset_index(drop=True)
 
 
-def unfinished(cells: Sequence[Cell], out: Path) -> list[Cell]:
-    """Return the cells without a finished run.
+def unfinished(cells: Sequence[Cell], out: Path, report: Report) -> list[Cell]:
+    """Return the cells without a finished run, and report how many they are.
 
     Raises:
         SweepError: if a run has another recipe, unless it ended before it logged anything.
@@ -91,7 +88,9 @@ def unfinished(cells: Sequence[Cell], out: Path) -> list[Cell]:
     wrong = [words for cell in cells if (run := runs[cell.name]) and (words := _another_recipe(cell, run))]
     if wrong:
         raise SweepError("\n".join([*wrong, "nothing was trained; choose another folder, or move these runs away"]))
-    return [cell for cell in cells if (run := runs[cell.name]) is None or run.status != "finished"]
+    todo = [cell for cell in cells if (run := runs[cell.name]) is None or run.status != "finished"]
+    report(f"{len(cells)} runs in {out}: {len(cells) - len(todo)} are there, {len(todo)} to train")
+    return todo
 
 
 def _another_recipe(cell: Cell, run: Run) -> str:
@@ -149,12 +148,11 @@ class _Loop:
     def begin(self, cells: Sequence[Cell]) -> None:
         """Hand cells to the launcher."""
         self.tries.update(cell.name for cell in cells)
-        tasks = [(self.plain(cell), self.out / cell.name) for cell in cells]
+        tasks = [
+            (cell.recipe.as_dict() | {"threads": cell.recipe.threads or self.launcher.threads}, self.out / cell.name)
+            for cell in cells
+        ]
         self.jobs += zip(self.launcher.begin(tasks), cells, strict=True)
-
-    def plain(self, cell: Cell) -> dict[str, Any]:
-        """Return the recipe as workers get it."""
-        return cell.recipe.as_dict() | {"threads": cell.recipe.threads or self.launcher.threads}
 
     def wait_for_another(self, cell: Cell) -> bool:
         """Wait for a cell's run if another process trains it; return whether one does."""
