@@ -1,4 +1,4 @@
-"""`python -m mgpp` is the command line; launchers of several processes want a module."""
+"""Run the command line as `python -m mgpp`; launchers of several processes want a module."""
 
 from mgpp.lab.cli import main
 

@@ -1,4 +1,4 @@
-"""Colours that colour-blind readers can tell apart (Okabe & Ito 2008), and two greys."""
+"""Name colours that colour-blind readers can tell apart (Okabe & Ito 2008), and two greys."""
 
 BLACK, BLUE, ORANGE, GREEN = "#000000", "#0072B2", "#E69F00", "#009E73"
 VERMILION, PURPLE, SKY = "#D55E00", "#CC79A7", "#56B4E9"

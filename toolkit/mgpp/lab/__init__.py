@@ -1,1 +1,1 @@
-"""Experiments: recipes, tasks, trainings, sweeps, comparison, export, explorer and the command line."""
+"""Run experiments: recipes, tasks, trainings, sweeps, comparison, export, explorer and the command line."""

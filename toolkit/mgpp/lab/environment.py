@@ -1,4 +1,4 @@
-"""Check the environment: is everything in place that the notebooks and the trainings need?"""
+"""Check the environment: whether all is in place that notebooks and trainings need."""
 
 import os
 import platform

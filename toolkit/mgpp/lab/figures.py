@@ -1,4 +1,4 @@
-"""All figures as files, drawn from folders of runs."""
+"""Draw all figures from folders of runs, and save them."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""The pruning methods by name: `METHODS`.
+"""List the pruning methods by name: `METHODS`.
 
 A method says everything about itself in one class, see `mgpp.methods.base.Method`. A method of your own is known as
 soon as your file has run `METHODS["name"] = YourMethod`.

@@ -1,4 +1,4 @@
-"""The base class of all methods.
+"""Define the base class of all methods.
 
 Files of this package import torch inside functions only, so that tables and figures read the registry without it.
 """

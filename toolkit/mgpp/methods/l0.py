@@ -1,4 +1,4 @@
-"""L0 regularisation with hard concrete gates."""
+"""Define L0 regularisation with hard concrete gates."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Dense training, and gradual magnitude pruning: plain (GMP), tuned (GMP*), and with an L2 or L1 penalty."""
+"""Define dense training, and gradual magnitude pruning: plain (GMP), tuned (GMP*), with an L2 or L1 penalty."""
 
 from dataclasses import dataclass
 

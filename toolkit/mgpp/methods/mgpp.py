@@ -1,4 +1,4 @@
-"""MGPP, the method of the paper."""
+"""Define MGPP, the method of the paper."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Movement pruning, hard and soft: every weight has a score that is learned, and is kept under the mask."""
+"""Define movement pruning, hard and soft: every weight has a learned score, and is kept under the mask."""
 
 from abc import abstractmethod
 from collections.abc import Mapping

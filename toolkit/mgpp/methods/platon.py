@@ -1,4 +1,4 @@
-"""PLATON: sensitivity times its uncertainty, with the mask judged anew until the end, or frozen."""
+"""Define PLATON: sensitivity times its uncertainty, with the mask judged anew until the end, or frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sparse transfer: the mask of a model that was pruned before."""
+"""Define sparse transfer: the mask of a model that was pruned before."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

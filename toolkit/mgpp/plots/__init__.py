@@ -1,1 +1,1 @@
-"""Plots of penalties and of runs: data in, Axes in, Axes out. They need no torch."""
+"""Plot penalties and runs: data in, Axes in, Axes out. No torch needed."""

@@ -1,4 +1,4 @@
-"""Axes for plots that were called without any."""
+"""Make Axes for plots that were called without any."""
 
 import inspect
 from collections.abc import Callable

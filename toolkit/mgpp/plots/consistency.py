@@ -1,4 +1,4 @@
-"""Tables and figures of the consistency simulation: what was found, and how well it predicts, as n grows."""
+"""Tabulate and draw the consistency simulation: what was found, and how well it predicts, as n grows."""
 
 from collections.abc import Iterable
 from typing import Any

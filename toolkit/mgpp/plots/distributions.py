@@ -1,4 +1,4 @@
-"""The distribution of the weights at one moment of a training, with both thresholds: what a frame of a movie shows."""
+"""Plot the distribution of the weights at one step, with both thresholds: a frame of a movie."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The paper's figures (Zhang, Sun & Liang 2024), a function each, and their saving to files."""
+"""Draw the paper's figures (Zhang, Sun & Liang 2024), a function each, and save them."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Plots of penalties: their landscape, their pull, what they do to a weight, and which weights lie in the spike."""
+"""Plot penalties: their landscape, their pull, what they do to a weight, and which weights lie in the spike."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Movies: the distribution of the weights through training, MGPP beside L2, as a GIF and as a page with a slider.
+"""Render movies: the distribution of the weights through training, MGPP beside L2, as a GIF and as a page.
 
 A frame is a logged step of `Run.weights`; all numbers in it come from the log. The page's template is `movies.html`.
 """

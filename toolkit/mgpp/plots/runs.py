@@ -1,4 +1,4 @@
-"""Plots: data in, Axes in, Axes out. Each draws one thing; nothing here reads files or trains."""
+"""Plot runs: data in, Axes in, Axes out. Each function draws one thing; nothing here reads files or trains."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What λ, σ0² and σ1² do in training: runs in which one of them at a time was changed, as a table and as plots."""
+"""Show what λ, σ0² and σ1² do in training, from runs in which one of them at a time was changed."""
 
 from collections.abc import Iterable
 from typing import Any

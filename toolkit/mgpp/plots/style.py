@@ -1,4 +1,4 @@
-"""The look of all figures: widths, fonts, and the colours of what is drawn."""
+"""Define the look of all figures: widths, fonts, and the colours of what is drawn."""
 
 from contextlib import AbstractContextManager
 from typing import Any

@@ -1,1 +1,1 @@
-"""Priors, penalties and schedules: the mathematics, without models, optimizers or files."""
+"""Define priors, penalties and schedules: the mathematics, without models, optimizers or files."""

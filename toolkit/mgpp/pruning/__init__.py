@@ -1,1 +1,1 @@
-"""The method: which weights are prunable, where the threshold lies, and what happens in a training step."""
+"""Prune: which weights are prunable, where the threshold lies, and what happens in a training step."""

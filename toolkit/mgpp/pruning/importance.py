@@ -1,4 +1,4 @@
-"""Importance: what is ranked at a prune event. The weights of the lowest importance are removed.
+"""Define importance: what is ranked at a prune event. The weights of the lowest importance are removed.
 
 An `Importance` sees every training step through four hooks, which the `Pruner` calls:
 

@@ -1,4 +1,4 @@
-"""The record of a run: `RunWriter` writes its folder, `Run` reads it into pandas frames. No torch needed.
+"""Record runs: `RunWriter` writes a folder, `Run` reads it into pandas frames. No torch needed.
 
 A run's folder, `data/runs/<name>/`:
 

@@ -1,4 +1,4 @@
-"""The errors of the record: damaged files, and folders that can't be written."""
+"""Define the errors of the record: damaged files, and folders that can't be written."""
 
 import errno
 import os

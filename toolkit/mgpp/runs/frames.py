@@ -1,4 +1,4 @@
-"""The frames of a run: part files, one a logged step, written whole, and joined into one when the run finishes."""
+"""Store the frames of a run: part files, one a logged step, written whole, and joined when the run finishes."""
 
 import re
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Histograms of weights: the bins of all logs, and the densities and shares that follow from the counts.
+"""Define histograms of weights: the bins of all logs, and the densities and shares that follow from the counts.
 
 A row of `Run.weights` counts the weights of one matrix with left <= θ < right. The bins are logarithmic in |θ| and lie
 on both sides of zero. The weights that are exactly zero have a bin of their own: left = right = 0.

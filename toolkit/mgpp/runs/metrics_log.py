@@ -1,4 +1,4 @@
-"""The log of metrics, metrics.jsonl: one row a logged step, appended, fsynced and never lost."""
+"""Append to the log of metrics, metrics.jsonl: one row a logged step, fsynced and never lost."""
 
 import json
 import os

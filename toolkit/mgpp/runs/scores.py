@@ -1,4 +1,4 @@
-"""How a metric is shown: shares in percent, a loss or a perplexity as it is."""
+"""Format metrics: shares in percent, a loss or a perplexity as it is."""
 
 import math
 

@@ -1,1 +1,1 @@
-"""What serves the course: checkers of its exercises, and a toy problem."""
+"""Serve the course: checkers of its exercises, and a toy problem."""

@@ -1,4 +1,4 @@
-"""The toy problem: linear regression with more inputs than examples and a known structure, and a model for it.
+"""Make the toy problem: linear regression with more inputs than examples and a known structure.
 
 `TextbookPrior` computes the prior in half precision, as a mistake to learn from.
 """

@@ -1,4 +1,4 @@
-"""The command line, `mgpp`. Heavy modules load only when a command needs them."""
+"""Define the command line, `mgpp`. Heavy modules load only when a command needs them."""
 
 import traceback
 import warnings

@@ -1,4 +1,4 @@
-"""`mgpp export` and `mgpp unpack`: write pruned models for use with transformers alone."""
+"""Define `mgpp export` and `mgpp unpack`: write pruned models for use with transformers alone."""
 
 from pathlib import Path
 from typing import Any

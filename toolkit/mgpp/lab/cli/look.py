@@ -1,4 +1,4 @@
-"""Commands that train nothing: recipe, methods, runs, figures, explore, check."""
+"""Define the commands that train nothing: recipe, methods, runs, figures, explore, check."""
 
 import inspect
 import json

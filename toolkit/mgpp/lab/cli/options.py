@@ -1,4 +1,4 @@
-"""Types and options that several commands share."""
+"""Define types and options that several commands share."""
 
 import functools
 from collections.abc import Callable

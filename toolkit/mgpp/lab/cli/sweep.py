@@ -1,4 +1,4 @@
-"""`mgpp sweep` and `mgpp compare`: train many runs."""
+"""Define `mgpp sweep` and `mgpp compare`: train many runs."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`mgpp train`: train one run, or resume it."""
+"""Define `mgpp train`: train one run, or resume it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,1 +1,1 @@
-"""Methods compared: frame, intervals, table, figures."""
+"""Compare methods: frame, intervals, table, figures."""

@@ -1,4 +1,4 @@
-"""The figures of a comparison: score against sparsity, and what survives."""
+"""Draw the figures of a comparison: score against sparsity, and what survives."""
 
 from collections.abc import Iterable
 from typing import Any

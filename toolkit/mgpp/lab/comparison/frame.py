@@ -1,4 +1,4 @@
-"""Methods compared: a tidy frame of runs, means over seeds, and differences paired by seed with honest intervals."""
+"""Compare methods: a tidy frame of runs, means over seeds, and differences paired by seed with intervals."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far the mean of few values can be trusted: standard error, Student's interval, bootstrap."""
+"""Measure how uncertain the mean of few values is: standard error, Student's interval, bootstrap."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Plots of a comparison: the score against sparsity, and what survives in each layer and kind of matrix."""
+"""Plot a comparison: the score against sparsity, and what survives in each layer and kind of matrix."""
 
 from collections.abc import Iterable
 from typing import Any

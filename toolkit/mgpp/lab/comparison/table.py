@@ -1,4 +1,4 @@
-"""The tables of a comparison in Markdown: a row for each sparsity and method, and below what the numbers mean."""
+"""Write the tables of a comparison in Markdown: a row for each sparsity and method, with notes on the numbers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The trials that chose the methods' settings: what was tried, what it gave, and which trial won. No torch needed."""
+"""Read the trials that chose the methods' settings: what was tried, its score, and which trial won. No torch needed."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The model card: what was pruned, how, on what data, how well it does, how to load it."""
+"""Write the model card: what was pruned, how, on what data, how well it does, how to load it."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The folder of an export: where it may be written, mgpp.json, the record of what is in it, and how it is read."""
+"""Write and read the folder of an export and `mgpp.json`, the record of its files."""
 
 import json
 import shutil

@@ -1,1 +1,1 @@
-"""Pretrained models: packaged files, models made on the spot, published shapes."""
+"""Provide pretrained models: packaged files, models trained on the spot, published shapes."""

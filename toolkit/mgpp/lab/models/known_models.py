@@ -1,4 +1,4 @@
-"""The shapes of models without their weights: published configurations by hub name, and models that take no memory."""
+"""Build models without their weights: published configurations by hub name, on the meta device."""
 
 from pathlib import Path
 from typing import Any

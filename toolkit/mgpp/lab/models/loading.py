@@ -1,4 +1,4 @@
-"""Loading models by name: options that execute nothing, and errors that name the model."""
+"""Load models by name, with options that execute nothing and errors that name the model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,1 +1,1 @@
-"""Recipes: the validated settings of a run."""
+"""Define recipes: the validated settings of a run."""

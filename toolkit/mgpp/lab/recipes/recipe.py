@@ -1,4 +1,4 @@
-"""Recipes: the settings of a run, read from YAML and validated by pydantic."""
+"""Define recipes: the settings of a run, read from YAML and validated by pydantic."""
 
 import difflib
 import json

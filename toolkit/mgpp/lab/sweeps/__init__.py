@@ -1,1 +1,1 @@
-"""Many trainings: grids, workers, launchers, and the record of a sweep."""
+"""Train many runs: grids, workers, launchers, and the record of a sweep."""

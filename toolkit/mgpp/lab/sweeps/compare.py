@@ -1,4 +1,4 @@
-"""A comparison: a sweep over methods, sparsities and seeds, whose runs are named as `mgpp train` names them."""
+"""Compare methods: a sweep over methods, sparsities and seeds, whose runs are named as `mgpp train` names them."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The runs of a sweep: the product of a grid of settings and seeds, each with a name of its own."""
+"""List the runs of a sweep: the product of a grid of settings and seeds, each with a name of its own."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""The record of a sweep: the attempts at each of its runs, and one frame of them all.
+"""Record a sweep: the attempts at each of its runs, and one frame of them all.
 
 A sweep's folder holds the folders of its runs, and
 

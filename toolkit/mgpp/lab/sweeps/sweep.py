@@ -1,4 +1,4 @@
-"""A sweep: pass over finished runs, train the others, try again what may succeed, and write one frame of them all."""
+"""Run a sweep: pass over finished runs, train the others, retry what may succeed, and write one frame of them all."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a worker does on any machine: begin or resume a run, and report how that ended."""
+"""Train one run of a sweep on any machine: begin or resume it, and report how that ended."""
 
 import json
 import os

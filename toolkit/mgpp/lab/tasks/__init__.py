@@ -1,4 +1,4 @@
-"""The tasks by name: `TASKS[name](tokenizer, settings)` reads and tokenizes the data of a task.
+"""List the tasks by name: `TASKS[name](tokenizer, settings)` reads and tokenizes the data of a task.
 
 A task of your own is a subclass under `@register("my-task")`, in any file that is imported before training.
 """

@@ -1,4 +1,4 @@
-"""What a task is: a data set, the model's head for it, the metric that decides. One class says all of it.
+"""Define a task: a data set, the model's head for it, the metric that decides. One class says all of it.
 
 No torch, transformers or datasets at import: the registry is read by tables, model cards and dry runs.
 """

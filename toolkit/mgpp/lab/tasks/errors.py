@@ -1,4 +1,4 @@
-"""The error of data that a task can't use."""
+"""Define the error of data that a task can't use."""
 
 
 class DataError(ValueError):

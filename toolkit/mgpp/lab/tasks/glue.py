@@ -1,4 +1,4 @@
-"""The nine tasks of GLUE (Wang et al. 2019), with the columns and the order of labels of `nyu-mll/glue` on the hub.
+"""Define the nine tasks of GLUE (Wang et al. 2019), with the columns and labels of `nyu-mll/glue` on the hub.
 
 The metric that decides is the one that Devlin et al. (2019, table 1) report; GLUE's second metrics are measured too.
 The hub hides the labels of the test sets (-1), but for MRPC's: then there is no test split, and results are of the

@@ -1,4 +1,4 @@
-"""Language modelling: running text in blocks of one length, causal or masked, judged by perplexity.
+"""Define language modelling: running text in blocks of one length, causal or masked, judged by perplexity.
 
 Texts are tokenized, laid end to end and cut into blocks of `max_length` tokens, so that no token is padding. A thousand
 texts are joined at a time, and the last short block of each thousand is dropped. A local file holds a column `text`.

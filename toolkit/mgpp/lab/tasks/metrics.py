@@ -1,4 +1,4 @@
-"""Metrics of classification and regression with their standard errors: labels first, then predictions.
+"""Compute metrics of classification and regression with their standard errors: labels first, then predictions.
 
 Every metric is 0 where it is undefined, as after a collapse to one constant prediction.
 """

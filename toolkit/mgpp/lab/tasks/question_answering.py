@@ -1,4 +1,4 @@
-"""Extractive question answering: the answer is a span of a text, or, where allowed, there is none."""
+"""Define extractive question answering: the answer is a span of a text, or, where allowed, there is none."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

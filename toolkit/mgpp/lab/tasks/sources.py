@@ -1,4 +1,4 @@
-"""Where splits come from: a data set of the hub, or a folder of local files in the hub's format.
+"""Load splits from a data set of the hub, or from a folder of local files in the hub's format.
 
 A folder holds for each split S one file `S.parquet` (or .csv, .jsonl, .json, .txt), or files `S-*.parquet` as the hub
 stores them, or a folder `S/` with such files. Local files are read into memory; nothing is cached.

@@ -1,4 +1,4 @@
-"""SQuAD v1.1 (Rajpurkar et al. 2016) and v2 (2018, with questions that have no answer), in the hub's format.
+"""Define SQuAD v1.1 (Rajpurkar et al. 2016) and v2 (2018, with questions that have no answer).
 
 Columns: id, question, context, and answers with the lists `text` and `answer_start`, empty where there is no answer; in
 a csv file, answers is JSON. The public sets are train and validation.

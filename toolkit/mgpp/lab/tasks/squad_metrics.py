@@ -1,4 +1,4 @@
-"""How SQuAD scores an answer against accepted ones (Rajpurkar et al. 2016, section 6.1; 2018 for no answer)."""
+"""Score an answer against accepted ones as SQuAD does (Rajpurkar et al. 2016, section 6.1; 2018 for no answer)."""
 
 import re
 import string

@@ -1,4 +1,4 @@
-"""Summarization with an encoder and a decoder such as BART: XSum and CNN/DailyMail, judged by ROUGE.
+"""Define summarization with an encoder and a decoder such as BART: XSum and CNN/DailyMail, judged by ROUGE.
 
 A model is judged by what it writes: beam search over the whole split, which takes far longer than a loss. ROUGE-2
 decides, which the transformers library's own script for fine-tuning BART chose checkpoints by; papers report ROUGE-1,

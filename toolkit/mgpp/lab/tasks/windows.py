@@ -1,4 +1,4 @@
-"""Windows on a text that is too long for the model, for extractive question answering.
+"""Cut windows from a text that is too long for the model, for extractive question answering.
 
 A question and its text become one or more windows of at most `max_length` tokens: [CLS] question [SEP] part of the text
 [SEP]. Neighbouring windows share `stride` tokens of the text. A window that does not hold the whole answer is trained

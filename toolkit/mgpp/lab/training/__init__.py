@@ -1,1 +1,1 @@
-"""One training from a recipe: the Trainer, checkpoints, processes, faults."""
+"""Train one run from a recipe: the Trainer, checkpoints, processes, faults."""

@@ -1,4 +1,4 @@
-"""A recipe as transformers' `TrainingArguments`, and the launches that would train otherwise than one process does."""
+"""Turn a recipe into transformers' `TrainingArguments`, and refuse launches that would train differently."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The folders of checkpoints: written whole or not at all, checked before use, and deleted when there are newer ones.
+"""Manage the folders of checkpoints: write them whole or not at all, check them before use, delete old ones.
 
     checkpoints/checkpoint-<step>/
       model.safetensors, config.json          the weights; `from_pretrained` loads the folder

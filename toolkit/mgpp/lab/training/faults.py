@@ -1,4 +1,4 @@
-"""What can go wrong while a model trains: divergence, too little memory, and signals."""
+"""Handle what can go wrong while a model trains: divergence, too little memory, and signals."""
 
 import errno
 import math

@@ -1,4 +1,4 @@
-"""The processes of one training: which one this is, how they find each other, and who writes."""
+"""Set up the processes of one training: which one this is, how they find each other, and who writes."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, commit, machine, hashes of model and data."""
+"""Record where a run comes from: versions, commit, machine, hashes of model and data."""
 
 import hashlib
 import platform

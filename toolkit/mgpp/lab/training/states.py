@@ -1,4 +1,4 @@
-"""The states that a checkpoint holds, without pickle: tensors as safetensors, the rest as JSON."""
+"""Save and load the states of a checkpoint without pickle: tensors as safetensors, the rest as JSON."""
 
 import errno
 import json

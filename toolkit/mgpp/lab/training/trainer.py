@@ -1,4 +1,4 @@
-"""transformers' Trainer with pruning, and with checkpoints from which a training resumes exactly."""
+"""Extend transformers' Trainer with pruning, and with checkpoints from which a training resumes exactly."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext

@@ -1,1 +1,1 @@
-"""Weights that several processes share."""
+"""Handle weights that several processes share."""

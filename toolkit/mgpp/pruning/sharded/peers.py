@@ -1,4 +1,4 @@
-"""Collectives of the processes that hold a model: sums of numbers, short lists, tensors."""
+"""Communicate between the processes that hold a model: sums of numbers, short lists, tensors."""
 
 from collections.abc import Sequence
 from typing import Any

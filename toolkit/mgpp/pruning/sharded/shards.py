@@ -1,4 +1,4 @@
-"""The part of every weight that this process holds: all of it, or some of its rows in sharded training."""
+"""Hold the part of every weight that this process has: all of it, or some of its rows in sharded training."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Checkers of the workshop's exercises, one a function that students write: `checks.density(density)`.
+"""Check the workshop's exercises, one function for each that students write: `checks.density(density)`.
 
 A checker prints a short praise, or raises `NotYet` with a hint at what is wrong. It never tells the answer.
 """

@@ -1,4 +1,4 @@
-"""Feedback on a student's function: call it, compare its result with the right one, give a hint for a known mistake.
+"""Give feedback on a student's function: call it, compare its result, give a hint for a known mistake.
 
 A mistake is recognised by its result: each checker lists what the usual wrong formulas give. Hints hold no numbers and
 no formulas of the answer; a test checks that.

@@ -1,4 +1,4 @@
-"""Checkers of session 2, pruning while training. torch is loaded when a checker needs it."""
+"""Check session 2, pruning while training. torch is loaded when a checker needs it."""
 
 from typing import Any
 

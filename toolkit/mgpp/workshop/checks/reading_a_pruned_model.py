@@ -1,4 +1,4 @@
-"""Checkers of session 3, reading a pruned model. They pass small frames with traps to the students' functions."""
+"""Check session 3, reading a pruned model. The students' functions get small frames with traps."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Checkers of session 1, the prior. They try other weights and settings than the notebook does."""
+"""Check session 1, the prior. The checkers try other weights and settings than the notebook does."""
 
 from collections.abc import Callable
 from typing import Any

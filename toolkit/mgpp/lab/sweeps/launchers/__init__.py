@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are trained: in processes of this machine, on a Ray cluster, or as jobs of Slurm.
+"""Launch trainings: in processes of this machine, on a Ray cluster, or as jobs of Slurm.
 
 A launcher begins trainings and tells when each is done. The sweep decides what is trained, tried again and reported.
 """

@@ -1,4 +1,4 @@
-"""What a launcher is: it begins trainings, and each of its jobs tells when it is done."""
+"""Define what a launcher does: it begins trainings, and each of its jobs tells when it is done."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Trainings in processes of this machine."""
+"""Launch trainings in processes of this machine."""
 
 import json
 import os

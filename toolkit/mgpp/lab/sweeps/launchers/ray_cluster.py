@@ -1,4 +1,4 @@
-"""Trainings as tasks of Ray."""
+"""Launch trainings as tasks of Ray."""
 
 import logging
 import os

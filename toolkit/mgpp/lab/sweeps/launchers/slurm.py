@@ -1,4 +1,4 @@
-"""Trainings as jobs of Slurm."""
+"""Launch trainings as jobs of Slurm."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
