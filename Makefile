@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env wheelhouse reproduce comparison train figures notebooks workshop tables consistency reliability reliability-short audit bench bench-explorer lab check test lint clean
+.PHONY: env wheelhouse reproduce comparison train figures notebooks workshop tables consistency reliability reliability-short audit bench bench-explorer lab check test test-slow lint clean
 
 # Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
 WHEELHOUSE ?= wheelhouse
@@ -154,8 +154,13 @@ check: lint
 		toolkit/mgpp/prior toolkit/mgpp/pruning toolkit/mgpp/runs
 
 # a test file a process at a time, the longest first (tests/conftest.py): most tests keep to one thread
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 test: env
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -m "not slow"
+
+# the tests that start other programs: process groups, clusters, kernels of notebooks, JupyterLab
+test-slow: env
+	@$(PYTEST) -m slow
 
 lint: env
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

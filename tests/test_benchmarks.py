@@ -57,6 +57,7 @@ def test_the_textbook_adds_and_counts_the_same(textbook):
     assert (signed_counts(w) == textbook.signed_counts(w)).all()
 
 
+@pytest.mark.slow
 def test_the_kernels_race_and_fill_the_table(textbook, tmp_path):
     import run
 
@@ -67,6 +68,7 @@ def test_the_kernels_race_and_fill_the_table(textbook, tmp_path):
     assert benchmark_markdown(result) in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     find_chromium() is None and "CI" not in os.environ, reason="no Chromium here; on Debian: apt-get install chromium"
 )
@@ -82,6 +84,7 @@ def test_the_explorer_is_timed_in_the_page_and_in_jupyterlab(textbook, tmp_path,
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_reviews")
 def test_a_training_is_taken_apart(textbook, tiny_model_folder):
     import training

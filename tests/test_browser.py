@@ -348,6 +348,7 @@ def notebook(chromium, lab):
     context.close()
 
 
+@pytest.mark.slow
 def test_the_start_runs_in_jupyterlab(notebook):
     page = notebook("0_start_here")
     page.get_by_text("Everything is in place").first.wait_for()
@@ -355,6 +356,7 @@ def test_the_start_runs_in_jupyterlab(notebook):
     screenshot(page, "lab-start")
 
 
+@pytest.mark.slow
 def test_the_explorer_runs_in_jupyterlab(notebook, weights):
     page = notebook("2_sensitivity")
     explorer = page.locator(".mgpp-explorer")

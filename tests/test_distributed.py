@@ -144,6 +144,7 @@ def noting_kinds(kinds, step=PruningTrainer.training_step):
     return training_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "names"), [(2, ["usual", "mlm", "clm", "l0"]), (4, ["odd"])])
 def test_several_processes_train_like_one(place, count, names):
     together(count, _as_one, place, names)
@@ -193,6 +194,7 @@ def _stop_and_go_on(index, folder, recipe):
     assert again.final == whole.final
 
 
+@pytest.mark.slow
 def test_precision_memory_resuming_and_refusals(place):
     together(2, _mixed, place)
     assert load_run(place / "broken").status == "failed"
@@ -225,6 +227,7 @@ def wait_for_rows(training, folder, count=3):
         time.sleep(0.3)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_one_checkpoint_of_all_processes(place):
     training = launch(place, place / "ends", "--set", "max_steps=100000", "--set", "save_every=50000")
     try:
@@ -242,6 +245,7 @@ def test_sigterm_saves_one_checkpoint_of_all_processes(place):
     assert step_of(saved) == run.metrics["step"].iloc[-1] + 1
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_training_and_the_log_stays(place):
     """From torchrun to the end: the others are not left waiting, and what was logged can be read."""
     training = launch(place, place / "dies", "--set", "max_steps=100000")
@@ -261,6 +265,7 @@ def test_a_process_that_dies_ends_the_training_and_the_log_stays(place):
     assert len(run.metrics) >= 3
 
 
+@pytest.mark.slow
 def test_accelerate_launches_several_processes(place):
     command = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1"]

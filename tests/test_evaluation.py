@@ -68,5 +68,6 @@ def _evaluated_alike(load, source, data):
     assert together_found == alone
 
 
+@pytest.mark.slow
 def test_processes_take_turns_and_all_know_everything(place):
     together(3, _in_three, place)

@@ -35,6 +35,7 @@ def draws(cell):
     return any("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")
 def test_it_runs_fast_and_silently(notebook, monkeypatch):
     monkeypatch.setenv("MGPP_FAST", "1")

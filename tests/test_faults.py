@@ -38,6 +38,7 @@ def seen(tmp_path_factory):
     return {row["fault"]: row for row in json.loads(out.read_text(encoding="utf-8"))["rows"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "status", "kept", "words", "then"),
     [
@@ -88,6 +89,7 @@ def test_what_is_kept_and_what_the_user_reads(seen, fault, status, kept, words, 
     assert then is None or row["then"] == then, row
 
 
+@pytest.mark.slow
 def test_every_fault_that_is_caused_is_tested(seen):
     (listed,) = (mark for mark in test_what_is_kept_and_what_the_user_reads.pytestmark if mark.name == "parametrize")
     tested = {case[0] for case in listed.args[1]} | {"output folder becomes read-only"}  # where root may mount

@@ -90,6 +90,7 @@ def test_processes_are_dealt_the_gpus(tmp_path, monkeypatch):
         assert sorted(job.result() for job in jobs) == ["2", "5"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray's processes of a slow start
 def test_ray_replaces_workers_that_die_and_stops_what_still_trains(options, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
@@ -114,6 +115,7 @@ def test_ray_refuses_unknown_resources():
             RayCluster(resources=resources)
 
 
+@pytest.mark.slow
 def test_slurm_resumes_a_job_that_is_preempted(options, tmp_path):
     pytest.importorskip("submitit")
     jobs = SlurmJobs(options["out"], {"timeout_min": 30, "partition": "gpu"}, jobs=2, cluster="local")

@@ -64,6 +64,7 @@ def scratch(tmp_path):
     return tmp_path / "notebooks"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")
 def test_it_runs_fast_and_silently(notebook, scratch, monkeypatch):
     monkeypatch.setenv("MGPP_FAST", "1")

@@ -26,6 +26,7 @@ from mgpp.runs.locks import FolderLock
 SCRIPT = Path(__file__).parent / "reliability" / "kills.py"
 
 
+@pytest.mark.slow
 def test_some_kills(tmp_path):
     out = tmp_path / "kills.json"
     command = [sys.executable, SCRIPT, "--kills", "4", "--variants", "l0", "--seed", "3", "--out", out]

@@ -294,6 +294,7 @@ def _all(index):
         part(index)
 
 
+@pytest.mark.slow
 def test_four_processes_are_one():
     together(4, _all)
 

@@ -344,6 +344,7 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(options):
     assert not options["out"].exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_stops_its_workers_and_goes_on_from_their_checkpoints(options, tmp_path):
     settings = short_training(tmp_path, max_steps=120, save_every=20)
     options |= {"overrides": settings, "grid": {}, "seeds": [0], "report": print}

@@ -158,6 +158,7 @@ def test_the_students_copy_holds_no_solution(source):
     assert not tagged(read("student", source.name), "solution")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")
 def test_the_source_runs_here_and_gives_outputs_of_the_same_kinds(source, monkeypatch):
     monkeypatch.delenv("MPLBACKEND")  # the kernel chooses its own
