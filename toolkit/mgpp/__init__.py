@@ -46,6 +46,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "methods.platon": ["Sensitivity"],
         "methods.transfer": ["GivenMask"],
         # lab: experiments
+        "lab.record": ["record"],
         "lab.recipes.recipe": ["Recipe", "RecipeError", "load_recipe"],
         "lab.training.train": ["resume", "train"],
         "lab.sweeps.sweep": ["sweep"],

@@ -14,6 +14,7 @@ from mgpp.pruning.sharded.shards import is_dtensor
 from mgpp.pruning.targets import parameters_by_name
 
 STATE_FILE = "pruner.safetensors"
+TIMES = ("_runtime", "_per_second", "_time")  # endings of what an evaluation logs of itself
 
 
 class PruningCallback(TrainerCallback):
@@ -36,9 +37,9 @@ class PruningCallback(TrainerCallback):
 
     Args:
         pruner: holds weights, schedule and penalty.
-        run_writer: where to log, for instance `mgpp.RunWriter(folder)`; None logs nothing.
+        run_writer: where to log: what `mgpp.record` yields, or a `mgpp.RunWriter(folder)`; None logs nothing.
         saves: whether to save the Pruner's state; False for a Trainer that does so itself.
-        observing: options of the `Observer`, such as `every=10`.
+        observing: options of the `Observer`, such as `every=10`, before those of `mgpp.record`.
 
     Example:
         >>> trainer = Trainer(model, args, train_dataset=data, callbacks=[PruningCallback(pruner)])  # doctest: +SKIP
@@ -46,7 +47,8 @@ class PruningCallback(TrainerCallback):
 
     def __init__(self, pruner: Pruner, run_writer: Writer | None = None, *, saves: bool = True, **observing: Any):
         self.pruner, self.saves = pruner, saves
-        self.observer = Observer(pruner, run_writer, **observing) if run_writer is not None else None
+        options = getattr(run_writer, "observing", {}) | observing
+        self.observer = Observer(pruner, run_writer, **options) if run_writer is not None else None
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Bind the Pruner to the model that the Trainer has prepared.
@@ -105,6 +107,12 @@ class PruningCallback(TrainerCallback):
         """Complete the row with the Trainer's loss and learning rate, and write it."""
         if self.observer is not None and self.observer.is_pending:
             self.observer.write(logs or {})
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        """Log what the Trainer has measured at its last step, but for the times."""
+        if self.observer is not None:
+            kept = {name: value for name, value in (metrics or {}).items() if not name.endswith(TIMES)}
+            self.observer.writer.metrics({"step": max(state.global_step - 1, 0), **kept})
 
 
 def bind(pruner: Pruner, model: Module) -> None:

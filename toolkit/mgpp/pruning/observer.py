@@ -101,10 +101,10 @@ class Observer:
                 self._row |= {f"eval_{name}": value for name, value in self.evaluate().items()}
 
     def write(self, logs: Mapping[str, float]) -> None:
-        """Write the measured row together with the Trainer's loss, learning rate and epoch."""
+        """Write the measured row together with the Trainer's loss, learning rate and epoch, and what else it logs."""
         assert self._row is not None
         taken = {name: logs.get(name) for name in ("epoch", "loss", "learning_rate", "grad_norm")}
-        row, self._row = self._row | taken, None
+        row, self._row = {**taken, **logs, **self._row}, None
         self.writer.metrics(row)
         if self.show is not None:
             self.show(row)

@@ -117,7 +117,7 @@ class Pruner:
         self.n_train = check_count("Pruner", "n_train", n_train, 1)
         self.interval = check_count("Pruner", "interval", interval, 1)
         self.allow_regrowth, self.freeze = allow_regrowth, freeze
-        self.compiled = compiled
+        self.compiled, self.scope = compiled, scope
         self.total = self.shards.total
         self.importance = importance or Importance()
         if self.importance.must_freeze and not freeze:

@@ -43,10 +43,12 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
         raise RunError(f"{folder} is not an empty folder; choose another: --out DIR")
     if replace:
         return
-    status = load_run(folder).status
-    resume = "" if status == "finished" else f"go on with it: mgpp train --resume {folder}; or "
+    run = load_run(folder)
+    if run.info.get("recorded"):
+        raise RunError(f"{folder} holds a {run.status} run; choose another folder, or replace it: replace=True")
+    resume = "" if run.status == "finished" else f"go on with it: mgpp train --resume {folder}; or "
     raise RunError(
-        f"{folder} holds a {status} run; {resume}choose another folder or replace it: --out DIR or --replace"
+        f"{folder} holds a {run.status} run; {resume}choose another folder or replace it: --out DIR or --replace"
     )
 
 

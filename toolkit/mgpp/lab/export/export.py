@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from mgpp.lab.export.card import write_card
 from mgpp.lab.export.folder import PACKED, check_place, read_weights, write_record
 from mgpp.lab.export.packed import ExportError, pack_tensors
+from mgpp.lab.record import snapshot
+from mgpp.pruning.pruner import Pruner
 from mgpp.runs import Run, load_run
 from mgpp.runs.files import whole_folder
 
@@ -26,9 +29,10 @@ CODE = ("auto_map", "custom_pipelines")  # keys of a configuration that name cod
 
 
 def export(
-    run: str | Path | Run,
+    run: str | Path | Run | tuple[PreTrainedModel, Pruner],
     to: str | Path,
     *,
+    tokenizer: Any = None,
     format: Literal["plain", "packed"] = "plain",
     dtype: Literal["float32", "bfloat16"] | None = None,
     replace: bool = False,
@@ -40,8 +44,10 @@ def export(
     was written, and must be as many as the run logged. The checkpoint is read as safetensors and JSON only.
 
     Args:
-        run: a run or its folder, with `checkpoints/final`, which git does not keep.
+        run: a run or its folder, with `checkpoints/final`, which git does not keep; or the pair (model, pruner) of a
+            training that is over.
         to: the new folder; it must not exist yet, or be empty.
+        tokenizer: of the model in a pair; a run has its own.
         format: "plain", which `from_pretrained` loads without this toolkit, or "packed", which takes less room on disk
             and is read by `load_packed` and `unpack`, bit for bit.
         dtype: of the weights; None keeps that of the checkpoint. bfloat16 rounds.
@@ -52,17 +58,29 @@ def export(
         RunError: if the run can't be read.
         ExportError: if the run is not finished, its checkpoint is missing, damaged, or does not hold the zeros that the
             run logged, `to` is in use, or the upload fails. Unless the upload failed, nothing is left in `to`.
+        SparsityError: if the model of a pair does not hold the zeros that its Pruner promised.
 
     Example:
         >>> export("data/local/reviews-mgpp-0.9-seed0", "my-model", format="packed")  # doctest: +SKIP
+        >>> export((model, pruner), "my-model", tokenizer=tokenizer)  # doctest: +SKIP
     """
     for name, value, allowed in (("format", format, FORMATS), ("dtype", dtype, tuple(DTYPES))):
         if value not in allowed:
             raise ExportError(f"{name}={value!r} must be one of {allowed}")
     if push_to_hub is not None:
         validate_repo_id(push_to_hub)
-    run, to = run if isinstance(run, Run) else load_run(run), Path(to)
+    to = Path(to)
     check_place(to, replace=replace)
+    with TemporaryDirectory() as place:
+        if isinstance(run, tuple):
+            run = snapshot(*run, Path(place) / to.name, tokenizer)
+        _write(run if isinstance(run, Run) else load_run(run), to, format, dtype)
+    if push_to_hub is not None:
+        upload(to, push_to_hub)
+    return to
+
+
+def _write(run: Run, to: Path, format: str, dtype: str | None) -> None:
     targets = _targets(run)
     model = _load_model(run.checkpoint, dtype)
     weights = _pruned_weights(model, targets, run)
@@ -75,17 +93,17 @@ def export(
         facts = _facts(targets, weights, state)
         write_record(folder, layout=format, dtype=dtype, **facts)
         write_card(folder, run, facts, type(model).__name__)
-    if push_to_hub is not None:
-        upload(to, push_to_hub)
-    return to
 
 
 def _targets(run: Run) -> dict[str, dict[str, Any]]:
     """Return the pruned matrices of a finished run: layer and kind by name."""
+    own = run.info.get("recorded")
     if run.status != "finished":
-        raise ExportError(f"{run.folder} is {run.status}, not finished; continue it: mgpp train --resume {run.folder}")
+        way = "record the training again" if own else f"continue it: mgpp train --resume {run.folder}"
+        raise ExportError(f"{run.folder} is {run.status}, not finished; {way}")
     if not run.checkpoint.is_dir():
-        raise ExportError(f"{run.checkpoint} is missing (git keeps no weights): repeat the run with save_model=true")
+        again = "mgpp.record(..., model=model)" if own else "save_model=true"
+        raise ExportError(f"{run.checkpoint} is missing (git keeps no weights): repeat the run with {again}")
     return {row["name"]: {"layer": row["layer"], "kind": row["kind"]} for row in run.info["targets"]["table"]}
 
 

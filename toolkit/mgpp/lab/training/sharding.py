@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from mgpp.lab.training.arguments import uses_fsdp
 from mgpp.lab.training.states import fill_, weights_of
 from mgpp.pruning.callback import bind
 from mgpp.pruning.pruner import Pruner
+from mgpp.pruning.sharded.peers import Peers
 from mgpp.pruning.sharded.shards import is_dtensor, part_of
+from mgpp.runs.files import whole_folder
 
 
 def is_sharded(model: Any) -> bool:
@@ -141,3 +144,13 @@ def gathered_state(model: torch.nn.Module) -> dict[str, Any] | None:
     names = weights_of(model)
     whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     return {name: tensor for name, tensor in whole.items() if name in names}
+
+
+def save_model(model: Any, tokenizer: Any, target: Path) -> None:
+    """Save model and tokenizer as transformers does; all processes of a sharded model must call this."""
+    whole = gathered_state(model)
+    if Peers.everyone().index == 0:
+        with whole_folder(target) as folder:
+            model.save_pretrained(folder, state_dict=whole)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(folder)

@@ -15,6 +15,7 @@ from mgpp.lab.models.made_models import MADE_MODELS, locate
 from mgpp.lab.models.packages import MINILM
 from mgpp.lab.recipes.differences import differences
 from mgpp.lab.recipes.recipe import Recipe, RecipeError, recipe_from
+from mgpp.lab.record import targets_of
 from mgpp.lab.tasks import Task, TaskSettings, find_task
 from mgpp.lab.training import checkpoints
 from mgpp.lab.training.arguments import training_arguments, uses_fsdp
@@ -22,16 +23,15 @@ from mgpp.lab.training.faults import explain_errors, handle_signals
 from mgpp.lab.training.processes import NullWriter, barrier, init_distributed, is_main, main_first
 from mgpp.lab.training.progress import ProgressBar, without_bars
 from mgpp.lab.training.provenance import check_sources, native_bf16, provenance, weights_hash
-from mgpp.lab.training.sharding import gathered_state
+from mgpp.lab.training.sharding import save_model
 from mgpp.lab.training.states import CheckpointError, random_state_kept
 from mgpp.lab.training.trainer import PruningTrainer
 from mgpp.lab.waiting import waiting
 from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.callback import PruningCallback
 from mgpp.pruning.pruner import Pruner
-from mgpp.pruning.targets import prunable_weights, target_table
+from mgpp.pruning.targets import prunable_weights
 from mgpp.runs import Run, RunError, RunWriter, check_folder, check_frames, load_run, refuse_if_written
-from mgpp.runs.files import whole_folder
 
 
 def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, progress: bool = True) -> Run:
@@ -78,6 +78,8 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     run = load_run(run_dir)
     if run.info["status"] == "finished":
         raise RunError(f"{run_dir} holds a run that is finished; there is nothing to resume")
+    if run.info.get("recorded"):
+        raise RunError(f"{run_dir} records a loop of your own; go on in it: mgpp.record(..., resume_at=STEP)")
     if not run.recipe:
         raise RunError(f"{run.folder / 'run.json'} holds no recipe; there is nothing to go on with")
     check_frames(run.folder)  # a damaged file would only be noticed at the end
@@ -118,7 +120,7 @@ def _train(
                 checkpoints.tidy(folder / "checkpoints", begin, arguments.save_total_limit)
             make_trainer(recipe, arguments, model, task, pruner, writer, bar).fit(checkpoint, sigterm)
             if recipe.save_model:
-                save_final(model, task, folder / "checkpoints" / "final")
+                save_model(model, task.tokenizer, folder / "checkpoints" / "final")
             pruner.audit()
             writer.update(final=final_metrics(model, task, pruner))
         barrier()  # until the main process has closed the run
@@ -263,19 +265,8 @@ def make_trainer(
     return trainer
 
 
-def save_final(model: Any, task: Task, target: Path) -> None:
-    """Save model and tokenizer as transformers does; all processes of a sharded model must call this."""
-    whole = gathered_state(model)
-    if is_main():
-        with whole_folder(target) as folder:
-            model.save_pretrained(folder, state_dict=whole)
-            task.tokenizer.save_pretrained(folder)
-
-
 def describe(recipe: Recipe, task: Task, pruner: Pruner, hashes: Mapping[str, str | None]) -> dict[str, Any]:
     """Return what run.json says from the start."""
-    table = target_table(pruner.weights)
-    table["shape"] = table["shape"].map(list)
     return {
         "recipe": recipe.as_dict(),
         "seed": recipe.seed,
@@ -283,7 +274,7 @@ def describe(recipe: Recipe, task: Task, pruner: Pruner, hashes: Mapping[str, st
         "sha256": hashes,
         "metric": {"name": task.metric, "higher_is_better": task.higher_is_better},
         "examples": {split: len(data) for split, data in task.splits.items()},
-        "targets": {"count": pruner.total, "table": table.drop(columns="share").to_dict("records")},
+        "targets": targets_of(pruner),
     }
 
 
