@@ -142,7 +142,7 @@ def test_the_number_of_threads_is_left_as_it_was():
         ({"sparsity.warmup": 10_000}, "3120"),
         ({"trainer.max_grad_nrm": 1.0}, "max_grad_nrm"),
         ({"targets.include": "nothing-like-it"}, "nothing-like-it"),
-        ({"model": "openai-community/gpt2", "task": "squad-v2", "targets.preset": "bertt"}, "bertt"),
+        ({"model": "openai-community/gpt2", "task": "squad-v2", "targets.include": "bertt"}, "bertt"),
     ],
 )
 def test_what_training_would_refuse_is_refused(overrides, words):

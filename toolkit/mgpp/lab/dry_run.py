@@ -193,6 +193,8 @@ def _recipe(plan: Plan) -> Iterator[str]:
 
 def _targets(plan: Plan) -> Iterator[str]:
     yield f"targets: {plan.total:,} of {plan.parameters:,} parameters in {len(plan.targets)} matrices"
+    if (share := plan.targets["share_of_blocks"].sum()) < 1 - 1e-9:
+        yield f"  {share:.1%} of the linear maps inside the model's blocks"
     table = plan.targets.assign(pattern=plan.targets["name"].str.replace(r"\.\d+\.", ".*.", regex=True))
     groups = table.groupby("pattern", sort=False).agg(
         kind=("kind", "first"), n=("name", "size"), count=("count", "sum")

@@ -274,7 +274,7 @@ def targets_of(pruner: Pruner) -> dict[str, Any]:
     """Return the targets as run.json lists them."""
     table = target_table(pruner.weights)
     table["shape"] = table["shape"].map(list)
-    return {"count": pruner.total, "table": table.drop(columns="share").to_dict("records")}
+    return {"count": pruner.total, "table": table.drop(columns=["share", "share_of_blocks"]).to_dict("records")}
 
 
 def _steps(pruner: Pruner, total: int) -> dict[str, int]:

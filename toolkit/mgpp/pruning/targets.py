@@ -1,13 +1,16 @@
-"""Choose the weights to prune: presets for model families, include and exclude patterns, and a table of the result."""
+"""Choose the weights to prune: by structure, or with include and exclude patterns; and a table of the result."""
 
 import difflib
+import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from torch import nn
 
-from mgpp.architectures import ALIASES, PRESETS, kind_of, layer_of
+from mgpp.architectures import kind_of, layer_of, stack_of
+from mgpp.pruning.blocks import block_weights
 
 Patterns = str | Sequence[str] | None
 
@@ -15,41 +18,77 @@ Patterns = str | Sequence[str] | None
 _WRAPPER_PREFIXES = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
+class Targets(dict[str, nn.Parameter]):
+    """Weights to prune by name, which know the weights of all linear maps inside the blocks of their model.
+
+    Attributes:
+        in_blocks: number of weights by name; empty for a model without blocks.
+    """
+
+    in_blocks: Mapping[str, int]
+
+
 def prunable_weights(
-    model: nn.Module, preset: str | None = None, include: Patterns = None, exclude: Patterns = None
-) -> dict[str, nn.Parameter]:
+    model: nn.Module, *, include: Patterns = None, exclude: Patterns = None, preset: str | None = None
+) -> Targets:
     r"""Return the prunable weights by name, in the model's order; tied weights appear once.
 
-    Without preset and include, `model.config.model_type` chooses the preset. No preset holds embeddings, pooler, heads,
-    biases or LayerNorm (Zhang, Sun & Liang 2024, section 4).
+    By default these are the weights of all linear maps inside the model's repeated blocks, experts among them, found by
+    structure, so that the names don't matter; see `mgpp.pruning.blocks`. Never embeddings, heads, poolers, norms, biases,
+    routers or tables of relative positions (Zhang, Sun & Liang 2024, section 4).
 
     Args:
-        model: any module; for presets, a model of the transformers library.
-        preset: a key of `PRESETS`, or None.
-        include: regular expressions, searched in parameter names, in place of a preset.
+        model: any module; its blocks are the elements of a `ModuleList`, or of one class in a `Sequential`.
+        include: regular expressions, searched in parameter names, in place of the default.
         exclude: regular expressions, searched in parameter names; their matches are left out.
+        preset: has no effect, with a warning; recipes of earlier versions name one.
 
     Raises:
-        ValueError: if the preset is unknown, a pattern matches nothing, nothing is left, or a wrapper has split the
-            matrices.
+        ValueError: if there are no blocks, a pattern matches nothing, nothing is left, a wrapper has split the matrices,
+            or weights inside the blocks are frozen while others are trained, as under an adapter.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
         >>> [(name, tuple(w.shape)) for name, w in prunable_weights(model, include=r"\.weight$").items()]
         [('0.weight', (2, 3)), ('1.weight', (1, 2))]
     """
-    if preset is not None and include is not None:
-        raise ValueError(
-            f"prunable_weights: preset={preset!r} and include={include!r} can't be combined; give one of them"
-        )
+    if preset is not None:
+        warnings.warn(f"preset={preset!r} has no effect: targets are found by structure", stacklevel=2)
     candidates = parameters_by_name(model)
-    chosen = _match_preset(model, preset, candidates) if include is None else _match(include, candidates, "include")
-    if exclude is not None:
-        excluded = _match(exclude, candidates, "exclude")
-        chosen = [name for name in chosen if name not in excluded]
-    if not chosen:
+    found = {id(weight) for weight in block_weights(model)}
+    in_blocks = [name for name, weight in candidates.items() if id(weight) in found]
+    if include is None and not in_blocks:
+        raise ValueError(
+            f"prunable_weights: {type(model).__name__} has no repeated blocks with linear maps (elements of a "
+            r"ModuleList); choose weights by name, for instance include=r'\.weight$'"
+        )
+    chosen = in_blocks if include is None else _match(include, candidates, "include")
+    excluded = [] if exclude is None else _match(exclude, candidates, "exclude")
+    names = set(chosen).difference(excluded)
+    targets = Targets({name: weight for name, weight in candidates.items() if name in names})
+    targets.in_blocks = {name: candidates[name].numel() for name in in_blocks}
+    if not targets:
         raise ValueError(f"prunable_weights: exclude={exclude!r} leaves no weight to prune; narrow it")
-    return {name: weight for name, weight in candidates.items() if name in set(chosen)}
+    if include is None:
+        _check_trained(targets, candidates)
+    if vectors := [name for name, weight in targets.items() if weight.ndim < 2]:
+        warnings.warn(
+            f"include={include!r} chooses vectors, such as {vectors[0]}; biases and norms are hardly ever pruned, "
+            f"exclude={vectors[0].rpartition('.')[2] + '$'!r} leaves out such ones",
+            stacklevel=2,
+        )
+    return targets
+
+
+def _check_trained(targets: Mapping[str, nn.Parameter], candidates: Mapping[str, nn.Parameter]) -> None:
+    """Raise ValueError for frozen weights beside trained ones; a model of which nothing is trained may be looked at."""
+    frozen = [name for name, weight in targets.items() if not weight.requires_grad]
+    if frozen and any(weight.requires_grad for weight in candidates.values()):
+        raise ValueError(
+            f"prunable_weights: {len(frozen)} of {len(targets)} targets are frozen (requires_grad=False), such as "
+            f"{frozen[0]}: they would be pruned without being trained. If they are the base of an adapter (LoRA), merge "
+            "it first; otherwise unfreeze them, or leave them out with include= or exclude="
+        )
 
 
 def parameters_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -112,42 +151,30 @@ def _nearest_names(pattern: str, names: Iterable[str], count: int = 3) -> str:
     return ", ".join(sorted(names, key=_likeness, reverse=True)[:count])
 
 
-def _match_preset(model: nn.Module, preset: str | None, candidates: Mapping[str, nn.Parameter]) -> list[str]:
-    inner = getattr(model, "module", model)
-    asked = preset or getattr(getattr(inner, "config", None), "model_type", None)
-    key = asked if asked in PRESETS else ALIASES.get(str(asked))
-    if key is None:
-        known = ", ".join(sorted(PRESETS))
-        near = difflib.get_close_matches(str(asked), [*PRESETS, *ALIASES], n=1)
-        raise ValueError(
-            f"prunable_weights: no preset for {asked!r}{f', did you mean {near[0]!r}?' if near else ';'} "
-            f"Presets: {known}; or give include patterns such as r'attention.*weight$'"
-        )
-    kinds = PRESETS[key].values()
-    pattern = re.compile(rf"\.\d+\.(?:.*\.)?(?:{'|'.join(kinds)})\.weight$")
-    chosen = [name for name in candidates if pattern.search(name)]
-    if not chosen:
-        nearest = _nearest_names("layer.0.output.dense.weight", candidates)
-        raise ValueError(f"prunable_weights: preset {key!r} matches no parameter; nearest: {nearest}")
-    return chosen
-
-
 def target_table(weights: Mapping[str, nn.Parameter]) -> pd.DataFrame:
-    """Return a frame with a row a target: name, layer, kind, shape, count, and share of all targets.
+    """Return a frame with a row a target: name, stack, layer, kind, shape, count, share, share_of_blocks.
+
+    `share` is of all targets. `share_of_blocks` is of all linear maps inside the model's blocks, so its sum says how much
+    of them is chosen; NaN where `weights` do not come from `prunable_weights`, and outside the blocks.
 
     Example:
-        >>> target_table({"a.weight": nn.Parameter(nn.Linear(3, 2).weight)})["count"].tolist()
-        [6]
+        >>> table = target_table({"a.weight": nn.Parameter(nn.Linear(3, 2).weight)})
+        >>> table["count"].tolist(), table["share"].tolist()
+        ([6], [1.0])
     """
     total = sum(weight.numel() for weight in weights.values())
+    in_blocks = getattr(weights, "in_blocks", {})
+    whole = sum(in_blocks.values())
     rows = [
         {
             "name": name,
+            "stack": stack_of(name),
             "layer": layer_of(name),
             "kind": kind_of(name),
             "shape": tuple(weight.shape),
             "count": weight.numel(),
             "share": weight.numel() / total,
+            "share_of_blocks": in_blocks[name] / whole if name in in_blocks else math.nan,
         }
         for name, weight in weights.items()
     ]
