@@ -19,8 +19,8 @@ _KINDS = {
     "attention_output": _ATTENTION + r"(?:dense|out_proj|out_lin|o_proj|o|c_proj|proj|post_proj|to_out|wo|Wo)",
     "intermediate": r"(?:intermediate\.dense|(?:^|\.)(?:fc1|fc_in|lin1|linear1|c_fc|wi|wi_0|wi_1|Wi|dense_h_to_4h"
     r"|gate_proj|up_proj|gate_up_proj|intermediate_dense|ffn))",
-    "output": r"(?:output\.dense|(?:^|\.)(?:fc2|fc_out|lin2|linear2|wo|Wo|dense_4h_to_h|down_proj|output_dense|ffn_output)"
-    r"|mlp\.c_proj)",
+    "output": r"(?:output\.dense|mlp\.c_proj|(?:^|\.)(?:fc2|fc_out|lin2|linear2|wo|Wo|dense_4h_to_h|down_proj"
+    r"|output_dense|ffn_output))",
 }
 _STACKS = {
     "cross-attention": r"cross_?att|encoder_attn|EncDecAttention|encoder_decoder_att|multihead_attn",
@@ -68,8 +68,8 @@ def stack_of(name: str) -> str:
     """Return the part of the model that a weight belongs to: encoder, decoder, cross-attention, vision, text, or "".
 
     Example:
-        >>> stack_of("model.decoder.layers.0.encoder_attn.q_proj.weight"), stack_of("transformer.h.0.attn.c_attn.weight")
-        ('cross-attention', '')
+        >>> stack_of("decoder.layers.0.fc1.weight"), stack_of("decoder.layers.0.encoder_attn.q_proj.weight")
+        ('decoder', 'cross-attention')
     """
     if re.search(_STACKS["cross-attention"], name):
         return "cross-attention"

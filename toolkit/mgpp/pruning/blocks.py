@@ -1,8 +1,8 @@
 """Find the linear maps inside a model's repeated blocks by structure, whatever they are called.
 
 A block is an element of a `ModuleList` (or one of several elements of one class in a `Sequential`) with a part that
-maps vectors to vectors of the same size, as attention and feed-forward do. So lists of prediction heads, of convolutions
-and of projections to another size are no blocks, nor is what stands outside the lists: embeddings, poolers, heads.
+maps vectors to vectors of the same size, as attention and feed-forward do. So lists of prediction heads, convolutions
+and projections to another size hold no blocks, and what stands outside lists is in no block: embeddings, poolers, heads.
 """
 
 import re
@@ -21,8 +21,8 @@ _PLAIN = (nn.Module, nn.ModuleList, nn.ModuleDict, nn.Sequential)
 def block_weights(model: nn.Module) -> list[nn.Parameter]:
     """Return the weights of all linear maps inside the blocks of a model, each once.
 
-    Linear maps are `nn.Linear`, the `Conv1D` of transformers, the projections of `nn.MultiheadAttention`, and weights of
-    three or more dimensions that a module holds itself, such as those of experts. Routers are left out: a router is
+    Linear maps are `nn.Linear`, the `Conv1D` of transformers, the projections of `nn.MultiheadAttention`, and weights
+    of three or more dimensions that a module holds itself, such as those of experts. Routers are left out: a router is
     called so, or maps to as many numbers as there are experts beside it, or to one.
 
     Raises:
@@ -86,8 +86,8 @@ def _map_weights(module: nn.Module, name: str) -> list[nn.Parameter]:
         weight = module._parameters.get("weight")
         if weight is None:
             raise ValueError(
-                f"prunable_weights: {name}.weight is computed from other parameters; undo that first, for instance with "
-                "torch.nn.utils.prune.remove or parametrize.remove_parametrizations"
+                f"prunable_weights: {name}.weight is computed from other parameters; undo that first, for instance "
+                "with torch.nn.utils.prune.remove or parametrize.remove_parametrizations"
             )
         return [weight] if weight.numel() else []
     if isinstance(module, nn.MultiheadAttention):

@@ -33,9 +33,9 @@ def prunable_weights(
 ) -> Targets:
     r"""Return the prunable weights by name, in the model's order; tied weights appear once.
 
-    By default these are the weights of all linear maps inside the model's repeated blocks, experts among them, found by
-    structure, so that the names don't matter; see `mgpp.pruning.blocks`. Never embeddings, heads, poolers, norms, biases,
-    routers or tables of relative positions (Zhang, Sun & Liang 2024, section 4).
+    By default these are the weights of all linear maps inside the model's repeated blocks, experts among them. They are
+    found by structure, so that the names don't matter; see `mgpp.pruning.blocks`. Embeddings, heads, poolers, norms,
+    biases, routers and tables of relative positions are not among them (Zhang, Sun & Liang 2024, section 4).
 
     Args:
         model: any module; its blocks are the elements of a `ModuleList`, or of one class in a `Sequential`.
@@ -44,8 +44,8 @@ def prunable_weights(
         preset: has no effect, with a warning; recipes of earlier versions name one.
 
     Raises:
-        ValueError: if there are no blocks, a pattern matches nothing, nothing is left, a wrapper has split the matrices,
-            or weights inside the blocks are frozen while others are trained, as under an adapter.
+        ValueError: if there are no blocks, a pattern matches nothing, nothing is left, a wrapper has split the
+            matrices, or weights inside the blocks are frozen while others are trained, as under an adapter.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
@@ -86,8 +86,8 @@ def _check_trained(targets: Mapping[str, nn.Parameter], candidates: Mapping[str,
     if frozen and any(weight.requires_grad for weight in candidates.values()):
         raise ValueError(
             f"prunable_weights: {len(frozen)} of {len(targets)} targets are frozen (requires_grad=False), such as "
-            f"{frozen[0]}: they would be pruned without being trained. If they are the base of an adapter (LoRA), merge "
-            "it first; otherwise unfreeze them, or leave them out with include= or exclude="
+            f"{frozen[0]}: they would be pruned without being trained. If they are the base of an adapter (LoRA), "
+            "merge it first; otherwise unfreeze them, or leave them out with include= or exclude="
         )
 
 
@@ -154,8 +154,8 @@ def _nearest_names(pattern: str, names: Iterable[str], count: int = 3) -> str:
 def target_table(weights: Mapping[str, nn.Parameter]) -> pd.DataFrame:
     """Return a frame with a row a target: name, stack, layer, kind, shape, count, share, share_of_blocks.
 
-    `share` is of all targets. `share_of_blocks` is of all linear maps inside the model's blocks, so its sum says how much
-    of them is chosen; NaN where `weights` do not come from `prunable_weights`, and outside the blocks.
+    `share` is of all targets. `share_of_blocks` is of all linear maps inside the model's blocks, so its sum says how
+    much of them is chosen; NaN where `weights` do not come from `prunable_weights`, and outside the blocks.
 
     Example:
         >>> table = target_table({"a.weight": nn.Parameter(nn.Linear(3, 2).weight)})

@@ -102,7 +102,7 @@ class TextSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class TargetSettings:
-    """What is prunable, see `mgpp.prunable_weights`; all null: the linear maps inside the blocks. `preset` is unused."""
+    """What is prunable, see `mgpp.prunable_weights`; null: all linear maps of the blocks. `preset` is unused."""
 
     preset: str | None = None
     include: Patterns | None = None
