@@ -2,7 +2,7 @@
 
 A block is an element of a `ModuleList` (or one of several elements of one class in a `Sequential`) with a part that
 maps vectors to vectors of the same size, as attention and feed-forward do. So lists of prediction heads, convolutions
-and projections to another size hold no blocks, and what stands outside lists is in no block: embeddings, poolers, heads.
+and projections to another size hold no blocks. Embeddings, poolers and heads stand outside the lists.
 """
 
 import re
