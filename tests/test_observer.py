@@ -43,6 +43,7 @@ def test_logged_steps_follow_the_prune_events():
 
 def test_a_row_says_what_the_pruner_did():
     pruner, memory, observer = make()
+    pruner.before_step(2)
     pruner.after_step(2)
     observer.measure(2)
     assert observer.is_pending
@@ -157,6 +158,7 @@ def test_followed_weights_are_the_same_in_every_run_and_read_right():
 def test_parts_are_written_at_their_intervals():
     pruner, memory, observer = make(every=1, histograms_every=3, trajectories=2)
     for step in range(12):
+        pruner.before_step(step)
         pruner.after_step(step)
         if observer.is_due(step, 12):
             observer.measure(step)

@@ -99,11 +99,21 @@ class CubicSparsity:
             return "warmup"
         return "pruning" if step < self.end_step else "frozen"
 
+    def newest_event(self, step: int, interval: int) -> int | None:
+        """Return the step of the last prune event up to `step`: at t_i, every `interval` steps after it, and at t_f.
+
+        Example:
+            >>> schedule = CubicSparsity(0.0, 0.8, begin_step=100, end_step=200)
+            >>> [schedule.newest_event(step, 30) for step in (99, 100, 150, 199, 250)]
+            [None, 100, 130, 190, 200]
+        """
+        if step < self.begin_step:
+            return None
+        return self.end_step if step >= self.end_step else step - (step - self.begin_step) % interval
+
     def prunes_at(self, step: int, interval: int) -> bool:
-        """Tell whether a step ends with a prune event: at t_i, every `interval` steps after it, and at t_f."""
-        if step in (self.begin_step, self.end_step):
-            return True
-        return self.phase(step) == "pruning" and (step - self.begin_step) % interval == 0
+        """Tell whether a step ends with a prune event."""
+        return self.newest_event(step, interval) == step
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Read this module first. The mathematics is in `mgpp.prior`, exact thresholds and
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from mgpp.prior.penalties import NoPenalty, Penalty, check_count
 from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning.copies import zero_in_copy_
+from mgpp.pruning.handover import Handover, StepError
 from mgpp.pruning.importance import Importance
 from mgpp.pruning.masks import apply_, pack, remove_lowest_, unpack
 from mgpp.pruning.scope import Scope, groups, split_evenly
@@ -63,7 +66,9 @@ class Pruner:
         pruner.after_step(t)        at a prune event: set the k = round(v(t) N) lowest weights to 0, exactly k
                                     from t_f on: the mask is frozen, the same weights are zeroed after every step
 
-    Prune events are at t_i, every `interval` steps after it, and at t_f.
+    Prune events are at t_i, every `interval` steps after it, and at t_f. If `after_step` does not come for some steps, as
+    when a loop leaves out updates that fp16 loss scaling skips, the newest event among them is made up for at the next
+    step. Steps never go back: each comes once, over all epochs. For another training make another Pruner, or `reset`.
 
     In data-parallel training every process has its own Pruner; all of them do the same. If a model is sharded (FSDP2),
     each Pruner works on the part of every weight that its process holds (`shards`). Together they remove what a single
@@ -84,6 +89,11 @@ class Pruner:
 
     Raises:
         ValueError: if there are no weights, a weight is not trainable, or a number is out of range.
+        StepError: if the calls of a step come in another order, or a gradient changes between `before_step` and the
+            optimizer.
+
+    Warns:
+        UserWarning: if weights are bfloat16 or float16, which drop small updates.
 
     Example:
         >>> w = torch.nn.Parameter(torch.tensor([0.1, -0.2, 0.3, -0.4]))
@@ -111,6 +121,7 @@ class Pruner:
         compiled: bool = False,
     ):
         _check_weights(weights)
+        _warn_of_half_precision(weights)
         self.weights = dict(weights)
         self.shards = Shards(self.weights)
         self.penalty: PenaltySchedule = penalty or NoPenalty()
@@ -125,10 +136,23 @@ class Pruner:
         self.importance.attach(self.shards)
         self.sparsity = self.importance.schedule(sparsity)
         self._groups = groups(self.weights, scope)
+        self._handover = Handover()
+        self._forget()
+
+    def _forget(self) -> None:
         self.event: PruneEvent | None = None
-        self.is_fresh = True  # until the first step or a loaded state
+        self.is_fresh, self.is_restored = True, False  # until the first step or a loaded state; from one to a step
+        self.next_step: int | None = 0  # None: after loading a state of a version that did not note it
+        self._open = -1  # the step whose before_step came and whose after_step did not
         self._bits: dict[str, Tensor] = {}  # packed masks; empty before the first prune event
         self._recent: list[tuple[int, float]] = []  # count and threshold of the last two events
+        self._handover.end()
+
+    def reset(self) -> None:
+        """Forget masks, prune events and importance, for another training; the weights stay as they are."""
+        self.importance.skip(0)  # weights under the mask come back
+        self.importance.attach(self.shards)
+        self._forget()
 
     def bind(self, weights: Mapping[str, torch.nn.Parameter], *, copies: Peers | None = None) -> None:
         """Replace the targets by other parameters of the same names and shapes, for instance those of a wrapped model.
@@ -143,34 +167,68 @@ class Pruner:
         """
         _check_weights(weights)
         _check_same(weights, self.weights, "Pruner.bind")
-        state, fresh = self.state_dict(), self.is_fresh
+        state, fresh, restored = self.state_dict(), self.is_fresh, self.is_restored
         self.weights = dict(weights)
         self.shards = Shards(self.weights)
         self.shards.copies = copies or self.shards.copies
         self.load_state_dict(state)
-        self.is_fresh = fresh
+        self.is_fresh, self.is_restored = fresh, restored
 
     def begin_step(self, step: int) -> None:
         """Draw the gates of this step, if the importance has gates. Call it before the forward pass."""
-        if self._is_ranking(step) and self.importance.begin_step(step):
+        if self._is_ranking and self.importance.begin_step(step):
             apply_(self.shards, self._bits)
 
     def before_step(self, step: int) -> None:
-        """Read the data gradient and add the penalty's. Call it after backward and clipping, before optimizer.step."""
-        self.is_fresh = False
-        penalty = self.penalty.at(step)
-        adds = step <= self.sparsity.end_step and not isinstance(penalty, NoPenalty)
-        if adds:  # the penalty also acts on weights that have no data gradient
+        """Read the data gradient and add the penalty's, once an optimizer update.
+
+        Call it after backward, `GradScaler.unscale_` and clipping, right before optimizer.step.
+
+        Raises:
+            StepError: if this step came before, or accelerate is still accumulating gradients. And the optimizer's step
+                raises it if a gradient has changed since this call.
+        """
+        self._check_is_new(step)
+        self._handover.check_read(self.weights)
+        self.is_fresh = self.is_restored = False
+        self._open = step
+        if self._adds(step):  # the penalty also acts on weights that have no data gradient
             self.shards.make_gradients()
         with self.shards.gradients():
             self._observe(step)
-            if adds:
+            if self._adds(step):
                 parts = list(self.shards.values())
-                penalty.add_grads_([part.grad for part in parts], parts, n=self.n_train, compiled=self.compiled)
+                grads = [part.grad for part in parts]
+                self.penalty.at(step).add_grads_(grads, parts, n=self.n_train, compiled=self.compiled)
+        if self._has_work(step):
+            self._handover.begin(step, self.weights)
+
+    def _check_is_new(self, step: int) -> None:
+        """Raise StepError if a step, or one after it, came before."""
+        if step == self._open:
+            raise StepError(
+                f"before_step({step}) came twice: the penalty would be added twice. Call it once an optimizer update, "
+                "after all of its backward passes; optimizers that compute the gradient several times a step, such as "
+                "LBFGS, are not supported"
+            )
+        noted = self.next_step - 1 if self.next_step is not None else self.event.step if self.event else -1
+        if step <= (last := max(noted, self._open)):
+            raise StepError(
+                f"step {step} comes after step {last}: count optimizer updates over all epochs, each once. For another "
+                "training make a new Pruner, or call pruner.reset()"
+            )
+
+    def _adds(self, step: int) -> bool:
+        return step <= self.sparsity.end_step and not isinstance(self.penalty.at(step), NoPenalty)
+
+    def _has_work(self, step: int) -> bool:
+        """Tell whether `before_step` adds to the gradient or reads it."""
+        reads = type(self.importance).observe is not Importance.observe
+        return self._adds(step) or (reads and self._is_ranking)
 
     def _observe(self, step: int) -> None:
         """Pass the data gradient to the importance."""
-        if not self._is_ranking(step):
+        if not self._is_ranking:
             return
         if self.importance.by_magnitude or self._gradients_are_finite():
             self.importance.observe(step)
@@ -186,25 +244,44 @@ class Pruner:
         return not self.shards.peers.sum([broken])[0]
 
     def after_step(self, step: int) -> None:
-        """Prune at a prune event, and apply the mask where it holds. Call it after optimizer.step."""
-        is_event = self._prunes_at(step)
-        if self._is_ranking(step):
+        """Prune at a prune event, and apply the mask where it holds. Call it after optimizer.step.
+
+        Raises:
+            StepError: if `before_step` did not come for this step, where it adds a penalty or reads gradients; or if
+                this step came before.
+        """
+        if self._open != step and (self._open >= 0 or self._has_work(step)):
+            raise StepError(
+                f"after_step({step}) came without before_step({step}), so this update had no penalty and its gradient "
+                f"was not read; call before_step({step}) between backward and optimizer.step"
+            )
+        if self._open < 0:
+            self._check_is_new(step)
+        self._handover.end()
+        event = self._newest_event(step)
+        is_event = event is not None and (self.event is None or self.event.step < event)
+        if self._is_ranking:
             self.importance.update(step)
         stays = self.phase(step) == "frozen" or self.importance.keeps_weights
         if not self.allow_regrowth or (stays and not is_event):
             apply_(self.shards, self._bits)
-        if is_event:
-            self._prune_(step)
-        if self.freeze and step == self.sparsity.end_step:
-            self.importance.finish()
-            apply_(self.shards, self._bits)
+        if event is not None and is_event:
+            self._prune_(event)
+            if not self._is_ranking:
+                self.importance.finish()
+                apply_(self.shards, self._bits)
+        self.is_fresh, self._open, self.next_step = False, -1, step + 1
 
-    def _prunes_at(self, step: int) -> bool:
-        return self.sparsity.prunes_at(step, self.interval) or (not self.freeze and step >= self.sparsity.end_step)
+    def _newest_event(self, step: int) -> int | None:
+        """Return the step of the newest prune event up to `step`; an event that was missed is made up for."""
+        if not self.freeze and step >= self.sparsity.end_step:
+            return step
+        return self.sparsity.newest_event(step, self.interval)
 
-    def _is_ranking(self, step: int) -> bool:
+    @property
+    def _is_ranking(self) -> bool:
         """Tell whether weights are still ranked, which ends when the mask is frozen."""
-        return step <= self.sparsity.end_step or not self.freeze
+        return not self._has_frozen(self.event)
 
     def phase(self, step: int) -> str:
         """Return "warmup", "pruning" or "frozen"; with `freeze=False` it stays "pruning" to the end."""
@@ -288,14 +365,43 @@ class Pruner:
         if found != promised > 0:  # with nothing to prune, zeros are the model's own
             raise SparsityError(
                 f"{found:,} of {self.total:,} targets are zero, but {promised:,} were promised; something changed the "
-                "weights after the last step, or the model held more zeros from the start"
+                "weights after the last step, or the model held more zeros from the start. Averaged weights need "
+                "pruner.apply_to(model)"
             )
         return found
+
+    def apply_to(self, model: torch.nn.Module | Mapping[str, Tensor]) -> int:
+        """Set the mask's zeros in other weights of the same model, in place, and return how many targets are zero.
+
+        Averages of weights have no zeros of their own: those of an exponential moving average (EMA), of stochastic
+        weight averaging (SWA), of a schedule-free optimizer in evaluation mode, or of merged checkpoints.
+
+        Args:
+            model: a model or a state dict with the targets' names, or with one prefix before all of them.
+
+        Raises:
+            SparsityError: if there was no prune event yet.
+            ValueError: if a target is missing or has another shape.
+
+        Example:
+            >>> model = torch.nn.Linear(2, 2, bias=False)
+            >>> pruner = Pruner(dict(model.named_parameters()), sparsity=CubicSparsity(0, 0.5, 0, 1), n_train=8)
+            >>> average = torch.optim.swa_utils.AveragedModel(model)
+            >>> for step in range(3):
+            ...     average.update_parameters(model)
+            ...     pruner.after_step(step)
+            >>> int((average.module.weight == 0).sum()), pruner.apply_to(average)
+            (0, 2)
+        """
+        if self.event is None:
+            raise SparsityError("there was no prune event yet, so there is no mask to apply; train first")
+        return zero_in_copy_(model, self.shards, self.masks)
 
     def state_dict(self, *, whole: bool = True) -> dict[str, Any]:
         """Return everything that is needed to continue exactly.
 
-        Keys: `mask.<name>` (bool), `event` (the last prune event) and `importance.<key>` (what the importance stores).
+        Keys: `mask.<name>` (bool), `event` (the last prune event), `importance.<key>` (what the importance stores),
+        `step` (the next one) and `schedule` (see `_plan`).
 
         Args:
             whole: True: gather the parts of sharded weights; the state then fits any number of processes. False:
@@ -306,11 +412,26 @@ class Pruner:
             state |= {f"importance.{key}": part for key, part in self.importance.tensors().items()}
         if whole:
             state = {key: self._whole(key, part) for key, part in state.items()}
+        state["schedule"] = torch.tensor(list(self._plan().values()), dtype=torch.float64)
+        if self.next_step is not None:
+            state["step"] = torch.tensor(self.next_step)
         if self.event is not None:
             state["event"] = torch.tensor(
                 [self.event.step, self.event.threshold, self.event.regrown, self.event.churn], dtype=torch.float64
             )
         return state
+
+    def _plan(self) -> dict[str, float]:
+        """Return what a state must have been saved with."""
+        rule = self.sparsity
+        return {
+            "initial_sparsity": rule.initial_sparsity,
+            "final_sparsity": rule.final_sparsity,
+            "begin_step": rule.begin_step,
+            "end_step": rule.end_step,
+            "interval": self.interval,
+            "n_train": self.n_train,
+        }
 
     def _whole(self, key: str, part: Tensor) -> Tensor:
         """Gather a stored tensor if it belongs to a sharded weight."""
@@ -330,8 +451,10 @@ class Pruner:
             whole: whether the state is of whole weights, or of the parts that this process holds.
 
         Raises:
-            ValueError: if masks and targets differ in names or shapes, or the importance stores something else.
+            ValueError: if masks and targets differ in names or shapes, the schedule or `n_train` is another, or the
+                importance stores something else.
         """
+        self._check_plan(state)
         masks = {key.removeprefix("mask."): value for key, value in state.items() if key.startswith("mask.")}
         if masks:
             _check_same(masks, self.weights if whole else self.shards, "Pruner.load_state_dict")
@@ -345,10 +468,34 @@ class Pruner:
         self._bits = {
             name: pack(parts[f"mask.{name}"].to(self.shards[name].device, torch.bool, copy=True)) for name in masks
         }
-        self.event, self.is_fresh = event, False
+        self.event, self.is_fresh, self.is_restored, self._open = event, False, True, -1
+        self.next_step = int(state["step"]) if "step" in state else None
+        self._handover.end()
         self._recent = [(self.target_count(self.event.step), self.event.threshold)] if self.event else []
         if self._has_frozen(event):
             self.importance.finish()
+
+    def _check_plan(self, state: Mapping[str, Any]) -> None:
+        saved = state["schedule"].tolist() if "schedule" in state else self._plan().values()  # older states have none
+        for (field, own), other in zip(self._plan().items(), saved, strict=True):
+            if own != other:
+                raise ValueError(
+                    f"Pruner.load_state_dict: the state was saved with {field}={other:.12g}, but the Pruner has "
+                    f"{field}={own:.12g}; make the Pruner as it was, or train from the start"
+                )
+
+    def check_continues_at(self, step: int) -> None:
+        """Raise ValueError unless the state is that of a training that goes on at `step`."""
+        if self.next_step is not None:
+            found, wanted, what = self.next_step, step, "goes on at step"
+        else:
+            found, wanted = self.event.step if self.event else -1, self._newest_event(step - 1)
+            wanted, what = -1 if wanted is None else wanted, "has its last prune event at step"
+        if found != wanted:
+            raise ValueError(
+                f"the training goes on at step {step}, but the Pruner's state {what} {found}, not {wanted}; restore "
+                "the state of the checkpoint that the training resumes from"
+            )
 
     def _has_frozen(self, event: PruneEvent | None) -> bool:
         return self.freeze and event is not None and event.step >= self.sparsity.end_step
@@ -370,3 +517,16 @@ def _check_same(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor], ca
         shapes = [tuple(each[name].shape) if name in each else "missing" for each in (tensors, targets)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"{caller}: {name} is {shapes[0]}, but the target is {shapes[1]}; use the same model")
+
+
+def _warn_of_half_precision(weights: Mapping[str, torch.nn.Parameter]) -> None:
+    for name, weight in weights.items():
+        if weight.dtype in (torch.bfloat16, torch.float16):
+            share = torch.finfo(weight.dtype).eps / 2
+            warnings.warn(
+                f"{name} is {str(weight.dtype).removeprefix('torch.')}: an update smaller than about {share:.1g} of a "
+                "weight is rounded away, so many weights never move. Load the model with dtype=torch.float32 and train "
+                "with autocast (bf16=True)",
+                stacklevel=3,
+            )
+            return
