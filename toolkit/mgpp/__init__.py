@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "prior.schedules": ["AnnealedPrior", "CubicSparsity", "LinearRamp"],
         # pruning: the method in a training loop
         "pruning.pruner": ["Pruner", "SparsityError"],
+        "pruning.handover": ["StepError"],
         "pruning.callback": ["PruningCallback"],
         "pruning.targets": ["prunable_weights", "target_table"],
         "pruning.threshold": ["magnitude_threshold"],

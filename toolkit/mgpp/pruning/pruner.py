@@ -66,9 +66,10 @@ class Pruner:
         pruner.after_step(t)        at a prune event: set the k = round(v(t) N) lowest weights to 0, exactly k
                                     from t_f on: the mask is frozen, the same weights are zeroed after every step
 
-    Prune events are at t_i, every `interval` steps after it, and at t_f. If `after_step` does not come for some steps, as
-    when a loop leaves out updates that fp16 loss scaling skips, the newest event among them is made up for at the next
-    step. Steps never go back: each comes once, over all epochs. For another training make another Pruner, or `reset`.
+    Prune events are at t_i, every `interval` steps after it, and at t_f. If `after_step` does not come for some steps,
+    as when a loop leaves out updates that fp16 loss scaling skips, the newest event among them is made up for at the
+    next step. Steps never go back: each comes once, over all epochs. For another training make another Pruner, or call
+    `reset`.
 
     In data-parallel training every process has its own Pruner; all of them do the same. If a model is sharded (FSDP2),
     each Pruner works on the part of every weight that its process holds (`shards`). Together they remove what a single
@@ -486,15 +487,14 @@ class Pruner:
 
     def check_continues_at(self, step: int) -> None:
         """Raise ValueError unless the state is that of a training that goes on at `step`."""
+        found: tuple[int | None, ...] = (self.event.step if self.event else None,)
+        wanted: tuple[int | None, ...] = (self._newest_event(step - 1),)
         if self.next_step is not None:
-            found, wanted, what = self.next_step, step, "goes on at step"
-        else:
-            found, wanted = self.event.step if self.event else -1, self._newest_event(step - 1)
-            wanted, what = -1 if wanted is None else wanted, "has its last prune event at step"
+            found, wanted = (*found, self.next_step), (*wanted, step)
         if found != wanted:
             raise ValueError(
-                f"the training goes on at step {step}, but the Pruner's state {what} {found}, not {wanted}; restore "
-                "the state of the checkpoint that the training resumes from"
+                f"the training goes on at step {step}, but the Pruner's state is of another: its last prune event and "
+                f"next step are {found}, not {wanted}; restore the state of the checkpoint that the training resumes"
             )
 
     def _has_frozen(self, event: PruneEvent | None) -> bool:

@@ -1,6 +1,5 @@
 """Turn a recipe into transformers' `TrainingArguments`, and refuse launches that would train differently."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from transformers import TrainingArguments
 
 from mgpp.lab.recipes.recipe import Recipe, RecipeError
-from mgpp.lab.training.processes import is_set
+from mgpp.pruning.trainer_arguments import check_arguments, uses_fsdp
 
 
 def training_arguments(recipe: Recipe, folder: Path, steps: int) -> TrainingArguments:
@@ -59,19 +58,13 @@ def _learning_rate_schedule(recipe: Recipe) -> dict[str, Any]:
     return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": 1.0, "lr_end": rate * factor}}
 
 
-def uses_fsdp(arguments: TrainingArguments) -> bool:
-    """Return whether the recipe, or accelerate's launcher, asks for a sharded model."""
-    return bool(arguments.fsdp) or is_set("ACCELERATE_USE_FSDP")
-
-
 def check_launch(arguments: TrainingArguments, recipe: Recipe) -> None:
     """Raise RecipeError if processes, GPUs and batch don't train what one process would."""
     count = arguments.world_size
-    if arguments.n_gpu > 1:
-        raise RecipeError(
-            f"one process sees {arguments.n_gpu} GPUs; start one process for each: torchrun --nproc-per-node "
-            f"{arguments.n_gpu} -m mgpp train ..., or set CUDA_VISIBLE_DEVICES=0"
-        )
+    try:
+        check_arguments(arguments)
+    except ValueError as error:
+        raise RecipeError(f"trainer.{error}") from None
     if recipe.batch_size % count:
         raise RecipeError(
             f"batch_size={recipe.batch_size} is the batch of all {count} processes together and must be a multiple of "
@@ -79,15 +72,5 @@ def check_launch(arguments: TrainingArguments, recipe: Recipe) -> None:
         )
     if count > 1 and arguments.train_sampling_strategy == "batch_rebalance":
         raise RecipeError("trainer.train_sampling_strategy='batch_rebalance' works with one process only; leave it out")
-    if uses_fsdp(arguments):
-        _check_fsdp(arguments)
-
-
-def _check_fsdp(arguments: TrainingArguments) -> None:
-    if arguments.world_size == 1:
+    if uses_fsdp(arguments) and count == 1:
         raise RecipeError("trainer.fsdp shards a model over several processes; start them: torchrun --nproc-per-node 2")
-    version = (arguments.fsdp_plugin_args or {}).get("fsdp_version") or os.environ.get("FSDP_VERSION", "1")
-    if int(version) != 2:
-        raise RecipeError(
-            "FSDP1 flattens the pruned matrices; use FSDP2: trainer.fsdp_config={version: 2}, or accelerate"
-        )

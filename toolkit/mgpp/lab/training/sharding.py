@@ -12,12 +12,12 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor
 
 from mgpp.lab.recipes.recipe import RecipeError
-from mgpp.lab.training.arguments import uses_fsdp
 from mgpp.lab.training.states import fill_, weights_of
 from mgpp.pruning.callback import bind
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.sharded.peers import Peers
 from mgpp.pruning.sharded.shards import is_dtensor, part_of
+from mgpp.pruning.trainer_arguments import uses_fsdp
 from mgpp.runs.files import whole_folder
 
 

@@ -18,7 +18,7 @@ from mgpp.lab.recipes.recipe import Recipe, RecipeError, recipe_from
 from mgpp.lab.record import targets_of
 from mgpp.lab.tasks import Task, TaskSettings, find_task
 from mgpp.lab.training import checkpoints
-from mgpp.lab.training.arguments import training_arguments, uses_fsdp
+from mgpp.lab.training.arguments import training_arguments
 from mgpp.lab.training.faults import explain_errors, handle_signals
 from mgpp.lab.training.processes import NullWriter, barrier, init_distributed, is_main, main_first
 from mgpp.lab.training.progress import ProgressBar, without_bars
@@ -31,6 +31,7 @@ from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.callback import PruningCallback
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights
+from mgpp.pruning.trainer_arguments import uses_fsdp
 from mgpp.runs import Run, RunError, RunWriter, check_folder, check_frames, load_run, refuse_if_written
 
 
