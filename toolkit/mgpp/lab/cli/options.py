@@ -24,17 +24,20 @@ def key_values(context: click.Context, option: click.Parameter, texts: tuple[str
 
 
 def with_overrides(command: Command) -> Command:
-    """Add the options --set and --data; the command gets both as the dictionary `overrides`."""
+    """Add the options --set, --data and --model; the command gets them as the dictionary `overrides`."""
 
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", callback=key_values, help=_SET)
-    @click.option("--data", type=click.Path(), metavar="DIR", help="Read local files in the hub's format from DIR")
+    @click.option("--data", type=click.Path(), metavar="PATH", help=_DATA)
+    @click.option("--model", metavar="NAME", help="Start from this model: a folder, or a name on the hub")
     @functools.wraps(command)
-    def _command_with_overrides(overrides: dict[str, Any], data: str | None, **options: Any) -> None:
-        command(overrides=overrides | ({"data": data} if data else {}), **options)
+    def _command_with_overrides(overrides: dict[str, Any], data: str | None, model: str | None, **options: Any) -> None:
+        named = {"data": data, "model": model}
+        command(overrides=overrides | {key: value for key, value in named.items() if value}, **options)
 
     return _command_with_overrides
 
 
+_DATA = "Read local files: a folder in the hub's format; for text-classification also a CSV, JSONL or Parquet file"
 _SET = "Change a setting of the recipe, such as prior.lam=1e-5"
 
 

@@ -93,11 +93,15 @@ class SparsitySettings:
 
 @dataclass(frozen=True, config=STRICT)
 class TextSettings:
-    """How tasks with long texts cut and write them, see `mgpp.lab.tasks.base.TaskSettings`."""
+    """How tasks cut and write long texts, and where data of one's own have them, see `mgpp.lab.tasks.TaskSettings`."""
 
     stride: NonNegativeInt = 128
     target_length: PositiveInt = 128
     beams: PositiveInt = 4
+    columns: Patterns | None = None
+    label: str | None = None
+    problem: Literal["classification", "regression", "multi-label"] | None = None
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 @dataclass(frozen=True, config=STRICT)

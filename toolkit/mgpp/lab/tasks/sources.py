@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, load_dataset
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 
 from mgpp.lab.tasks.errors import DataError
@@ -65,7 +65,56 @@ def read_splits(
             f"{', '.join(required)}, each as a file such as {missing[0]}.csv or {missing[0]}.parquet"
         )
     wanted = [split for split in (*required, *optional) if split in found]
-    return {split: _checked(found[split], texts, columns, f"{where}: the split {split!r}") for split in wanted}, hashed
+    return {split: checked(found[split], texts, columns, f"{where}: the split {split!r}") for split in wanted}, hashed
+
+
+SPLIT_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+
+
+def read_own(data: Path) -> tuple[dict[str, Dataset], str]:
+    """Read data in whatever form they are, with all their columns: the splits by name, and a hash of the files.
+
+    Args:
+        data: a file, whose rows are the split "train"; a folder with a file or folder a split, as train.csv and
+            dev.csv; or a folder that `datasets.save_to_disk` wrote.
+
+    Raises:
+        DataError: if it is none of these, has no split "train", or a file can't be read.
+
+    Example:
+        >>> read_own(Path("my.csv"))  # doctest: +SKIP
+    """
+    if data.is_file():
+        files = {"train": [data]}
+    elif any((data / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+        return _saved(data)
+    else:
+        files = {
+            split: found
+            for split, names in SPLIT_NAMES.items()
+            if (found := next(filter(None, (_files_of(data, name) for name in names)), []))
+        }
+    if "train" not in files or files["train"][0].suffix not in READERS:
+        raise DataError(
+            f"data={str(data)!r} holds no rows to train on; give a file ({', '.join(READERS)}), a folder with such "
+            "files named train, validation and test, or a folder of datasets.save_to_disk"
+        )
+    parent = data.parent if data.is_file() else data
+    return {split: _read_files(parts) for split, parts in files.items()}, _files_hash(parent, files)
+
+
+def _saved(folder: Path) -> tuple[dict[str, Dataset], str]:
+    try:
+        found = load_from_disk(str(folder), keep_in_memory=True)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"data={str(folder)!r} can't be read as a saved data set: {reason}") from None
+    tables = dict(found) if isinstance(found, DatasetDict) else {"train": found}
+    named = {split: tables[name] for split, names in SPLIT_NAMES.items() for name in names if name in tables}
+    if "train" not in named:
+        raise DataError(f"data={str(folder)!r} has no split 'train'; it has {', '.join(map(str, tables))}")
+    files = [path for path in folder.rglob("*") if path.suffix in (".arrow", ".json")]
+    return named, _files_hash(folder, {"": files})
 
 
 def _from_hub(name: str | None, config: str | None, where: str) -> tuple[dict[str, Dataset], str]:
@@ -160,7 +209,7 @@ READERS: dict[str, Callable[[Path], pa.Table]] = {
 }
 
 
-def _checked(table: Dataset, texts: Sequence[str], columns: Sequence[str], where: str) -> Dataset:
+def checked(table: Dataset, texts: Sequence[str], columns: Sequence[str], where: str) -> Dataset:
     """Return the columns wanted; raise DataError if the split is empty, or a column or a value is missing."""
     if not table.num_rows:
         raise DataError(f"{where} has no rows")

@@ -1,10 +1,13 @@
 """Classification of texts or pairs of texts, and regression."""
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from mgpp.lab.recipes.recipe import RecipeError
 from mgpp.lab.tasks.base import DataError, Task
+from mgpp.lab.tasks.errors import DataWarning
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,9 +26,9 @@ class TextClassification(Task):
         labels: names of the classes, in the order of their numbers; none for regression.
     """
 
-    label: ClassVar[str] = "label"
-    labels: ClassVar[tuple[str, ...]] = ()
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    label: str = "label"
+    labels: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("accuracy",)
     head = "AutoModelForSequenceClassification"
 
     def __init_subclass__(cls, **settings: Any) -> None:
@@ -35,10 +38,7 @@ class TextClassification(Task):
     @classmethod
     def head_settings(cls) -> dict[str, Any]:
         """Return the number and the names of the classes, or that it is a regression."""
-        if not cls.labels:
-            return {"num_labels": 1, "problem_type": "regression"}
-        names = dict(enumerate(cls.labels))
-        return {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+        return head_for(cls.labels)
 
     def encode(self, tables: Mapping[str, "Dataset"]) -> dict[str, "Dataset"]:
         """Tokenize the texts and read the labels of each split."""
@@ -52,7 +52,9 @@ class TextClassification(Task):
             texts = (rows[column] for column in self.texts)
             return dict(self.tokenizer(*texts, truncation=True, max_length=self.settings.max_length))
 
-        return table.map(_encode, batched=True, remove_columns=table.column_names, keep_in_memory=True)
+        # a fingerprint, or the library would hash the tokenizer, which takes longer than a small table
+        options = {"remove_columns": table.column_names, "keep_in_memory": True, "new_fingerprint": "tokens"}
+        return table.map(_encode, batched=True, **options)
 
     def _labels(self, table: "Dataset", split: str) -> list[float]:
         labels = [self.label_number(value) for value in table[self.label]]
@@ -84,17 +86,55 @@ class TextClassification(Task):
 
         return DataCollatorWithPadding(self.tokenizer)
 
+    def load_model(self, source: str) -> "PreTrainedModel":
+        """Load the pretrained model; draw a fresh head, and warn, if the one it has is of another size.
+
+        Raises:
+            RecipeError: if the task can't use such a model, or a weight below the head has another shape.
+        """
+        import torch
+        import transformers
+
+        from mgpp.lab.models.loading import safely
+
+        model, found = getattr(transformers, self.head).from_pretrained(
+            source,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **self.head_settings(),
+            **safely(source),
+        )
+        if resized := sorted(each[0] for each in found["mismatched_keys"]):
+            self._check_head(model, resized)
+        if model.config.pad_token_id is None:  # without one GPT-2 reads one text at a time
+            model.config.pad_token_id = self.tokenizer.pad_token_id
+        return model
+
+    def _check_head(self, model: "PreTrainedModel", resized: Sequence[str]) -> None:
+        name = model.config.name_or_path
+        if below := [key for key in resized if key.startswith(f"{model.base_model_prefix}.")]:
+            raise RecipeError(f"model={name!r}: {below[0]} has another shape than its config.json says")
+        warnings.warn(
+            f"model={name!r}: its head has another size than the task's {model.num_labels}; it gets a fresh one",
+            DataWarning,
+            stacklevel=2,
+        )
+
+    def predicted(self, logits: Any) -> Any:
+        """Return what the logits of a batch say: classes, or scores."""
+        return logits.argmax(-1) if self.labels else logits.float().squeeze(-1)
+
     def evaluate(self, model: "PreTrainedModel", split: str, *, bf16: bool = False) -> dict[str, float]:
         """Return the metrics of a split with their standard errors where known, the mean loss, and n."""
         from mgpp.lab.tasks.evaluation import batches_by_length, evaluating, in_turns
         from mgpp.lab.tasks.metrics import scores
 
-        def _predict(_: Any, batch: Any) -> tuple[list[float], list[float], float]:
+        def _predict(_: Any, batch: Any) -> tuple[list[Any], list[Any], float]:
             output = model(**batch.to(model.device))
-            predicted = output.logits.argmax(-1) if self.labels else output.logits.float().squeeze(-1)
-            return predicted.tolist(), batch["labels"].tolist(), float(output.loss)
+            return self.predicted(output.logits).tolist(), batch["labels"].tolist(), float(output.loss)
 
-        predictions, labels, loss = [], [], 0.0
+        predictions, labels, loss = list[Any](), list[Any](), 0.0
         data = self.splits[split]
         with evaluating(model, bf16=bf16):
             for rows, (predicted, known, mean) in in_turns(batches_by_length(data, self.collate), _predict):
@@ -102,3 +142,17 @@ class TextClassification(Task):
                 labels += known
                 loss += mean * len(rows)
         return scores(self.metrics, labels, predictions) | {"loss": loss / len(data), "n": len(data)}
+
+
+def head_for(labels: Sequence[str]) -> dict[str, Any]:
+    """Return what the model's configuration says of a head for these labels; for none, of a regression.
+
+    Example:
+        >>> head_for(["no", "yes"])["label2id"]
+        {'no': 0, 'yes': 1}
+    """
+    if not labels:
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = dict(enumerate(labels))
+    kind = {"num_labels": len(names), "problem_type": "single_label_classification"}
+    return {**kind, "id2label": names, "label2id": {name: i for i, name in names.items()}}
