@@ -10,6 +10,7 @@ import click
 
 from mgpp.lab.cli.export import export, unpack
 from mgpp.lab.cli.look import check, explore, figures, methods, recipe, runs
+from mgpp.lab.cli.options import with_imports
 from mgpp.lab.cli.sweep import compare, sweep
 from mgpp.lab.cli.train import train
 
@@ -46,10 +47,11 @@ def _show_warning(show: Callable[..., None], message: Warning, category: type[Wa
 
 
 @click.group(cls=_PlainErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@with_imports
 @click.version_option(package_name="mgpp-toolkit", prog_name="mgpp")
 def main() -> None:
     """Prune transformers with a mixture Gaussian prior, log the training, draw the figures."""
 
 
 for command in (train, recipe, sweep, compare, methods, runs, figures, explore, export, unpack, check):
-    main.add_command(command)
+    main.add_command(with_imports(command))

@@ -41,6 +41,27 @@ _DATA = "Read local files: a folder in the hub's format; for text-classification
 _SET = "Change a setting of the recipe, such as prior.lam=1e-5"
 
 
+def _import_files(context: click.Context, option: click.Parameter, files: tuple[Path, ...]) -> None:
+    """Import files of one's own, which register tasks and methods."""
+    if files:
+        from mgpp.lab.own_code import import_file
+    for file in files:
+        import_file(file)
+
+
+with_imports = click.option(
+    "--import",
+    "imports",
+    type=FILE,
+    multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_import_files,
+    metavar="FILE",
+    help="First run this Python file of yours, which registers tasks or methods",
+)
+
+
 def several(*options: Decorator) -> Decorator:
     """Join decorators into one, so that commands can share a list of options."""
 

@@ -379,7 +379,8 @@ def _explain(error: ValidationError) -> str:
         elif key in lines:  # another type that the value could have
             lines[key] += f" or {message}"
         else:
-            lines[key] = f"{key}={each['input']!r:.80} {message}"
+            own = "; one of your own needs --import FILE" if key == "method" else ""
+            lines[key] = f"{key}={each['input']!r:.80} {message}{own}"
     return "\n".join(lines.values())
 
 

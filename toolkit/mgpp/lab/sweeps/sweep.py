@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from mgpp.lab.own_code import check_importable, own_files
 from mgpp.lab.recipes.differences import differences
 from mgpp.lab.recipes.recipe import Recipe
 from mgpp.lab.sweeps.grid import Cell, cells_of
@@ -113,6 +114,8 @@ def train_cells(cells: Sequence[Cell], out: Path, launcher: Launcher, *, retries
     """
     if not cells:
         return
+    for cell in cells:
+        check_importable(cell.recipe)
     look: dict[str, Any] = {"disable": None, "unit": "run", "dynamic_ncols": True}  # no bar where there is no terminal
     with launcher, tqdm(total=len(cells), desc=out.name, **look) as bar:
         _Loop(cells, out, launcher, retries, report, bar).run()
@@ -145,13 +148,15 @@ class _Loop:
                 self.settle(cell, _outcome(job), is_ours=not isinstance(job, _AnotherProcess))
             time.sleep(self.launcher.pause)
 
+    def plain(self, recipe: Recipe) -> dict[str, Any]:
+        """Return a recipe as workers get it, and the files that they must import first."""
+        settings = recipe.as_dict() | {"threads": recipe.threads or self.launcher.threads}
+        return settings | ({"import": files} if (files := own_files(recipe)) else {})
+
     def begin(self, cells: Sequence[Cell]) -> None:
         """Hand cells to the launcher."""
         self.tries.update(cell.name for cell in cells)
-        tasks = [
-            (cell.recipe.as_dict() | {"threads": cell.recipe.threads or self.launcher.threads}, self.out / cell.name)
-            for cell in cells
-        ]
+        tasks = [(self.plain(cell.recipe), self.out / cell.name) for cell in cells]
         self.jobs += zip(self.launcher.begin(tasks), cells, strict=True)
 
     def wait_for_another(self, cell: Cell) -> bool:

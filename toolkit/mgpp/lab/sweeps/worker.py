@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 import torch
 
+from mgpp.lab.own_code import import_file
 from mgpp.lab.recipes.recipe import Recipe, recipe_from
 from mgpp.lab.sweeps.record import claim, is_taken, note_attempt
 from mgpp.lab.training.faults import OutOfMemoryError
@@ -38,7 +39,7 @@ def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = No
     """Begin or resume a run, unless it is finished or another process has it. Every launcher calls this.
 
     Args:
-        recipe: as plain data, see `Recipe.as_dict`.
+        recipe: as plain data, see `Recipe.as_dict`; under "import" the files to import first, see `own_files`.
         folder: of the run.
         train_one: what trains; by default `train_or_resume`.
     """
@@ -49,7 +50,10 @@ def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = No
             run = run_in(folder)
             if run is None or run.status != "finished":
                 note_attempt(folder)
-                (train_one or train_or_resume)(recipe_from(recipe), Path(folder))
+                settings = dict(recipe)
+                for file in settings.pop("import", ()):
+                    import_file(file)
+                (train_one or train_or_resume)(recipe_from(settings), Path(folder))
     except Exception as error:
         temporary = isinstance(error, TEMPORARY) or is_taken(folder)
         return {"error": f"{type(error).__name__}: {error}", "temporary": temporary}

@@ -53,9 +53,16 @@ class TaskSettings:
 
 
 def register(name: str) -> Callable[[AnyTask], AnyTask]:
-    """Return a class decorator that adds a task to `TASKS` under a name."""
+    """Return a class decorator that adds a task to `TASKS` under a name.
+
+    Raises:
+        ValueError: if a task of the toolkit has the name, and the new one is not the toolkit's.
+    """
 
     def _add(task: AnyTask) -> AnyTask:
+        old, new = (getattr(each, "__module__", "").startswith("mgpp.") for each in (TASKS.get(name), task))
+        if old and not new:
+            raise ValueError(f"task={name!r} is a task of the toolkit; choose another name for {task.__name__}")
         TASKS[name] = task
         return task
 
@@ -73,7 +80,7 @@ def find_task(name: str) -> type["Task"]:
         ('accuracy',)
     """
     if name not in TASKS:
-        raise RecipeError(f"task={name!r} is unknown{did_you_mean(name, TASKS)}")
+        raise RecipeError(f"task={name!r} is unknown{did_you_mean(name, TASKS)}; one of your own needs --import FILE")
     return TASKS[name]
 
 

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from mgpp.lab.models.loading import loading
 from mgpp.lab.models.made_models import MADE_MODELS, locate
 from mgpp.lab.models.packages import MINILM
+from mgpp.lab.own_code import own_files
 from mgpp.lab.recipes.differences import differences
 from mgpp.lab.recipes.recipe import Recipe, RecipeError, recipe_from
 from mgpp.lab.record import targets_of
@@ -84,7 +85,17 @@ def resume(run_dir: str | Path, *, progress: bool = True) -> Run:
     if not run.recipe:
         raise RunError(f"{run.folder / 'run.json'} holds no recipe; there is nothing to go on with")
     check_frames(run.folder)  # a damaged file would only be noticed at the end
-    return _train(recipe_from(run.recipe), run.folder, progress, stopped=run)
+    return _train(_recipe_of(run), run.folder, progress, stopped=run)
+
+
+def _recipe_of(run: Run) -> Recipe:
+    try:
+        recipe = recipe_from(run.recipe)
+        find_task(recipe.task)
+    except RecipeError as error:
+        files = run.info.get("imports")
+        raise RecipeError(f"{error}; the run began with --import {', '.join(files)}" if files else str(error)) from None
+    return recipe
 
 
 def _train(
@@ -272,6 +283,7 @@ def describe(recipe: Recipe, task: Task, pruner: Pruner, hashes: Mapping[str, st
         "recipe": recipe.as_dict(),
         "seed": recipe.seed,
         **provenance(),
+        **({"imports": files} if (files := own_files(recipe)) else {}),
         "sha256": hashes,
         "metric": {"name": task.metric, "higher_is_better": task.higher_is_better},
         "examples": {split: len(data) for split, data in task.splits.items()},
