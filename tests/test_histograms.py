@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mgpp.runs.histograms import Snapshots
+from mgpp.runs.histograms import Snapshots, histogram_frame
 
 NAMES = ("encoder.layer.0.attention.self.query.weight", "encoder.layer.1.output.dense.weight")
 
@@ -90,3 +90,13 @@ def test_no_weights_and_no_histograms_are_refused(tiny_run, tmp_path):
     (tmp_path / "run.json").write_text((tiny_run.folder / "run.json").read_text())
     with pytest.raises(ValueError, match="no histograms"):
         Snapshots.of_run(type(tiny_run)(tmp_path, tiny_run.info))
+
+
+def test_stacks_of_one_layer_and_kind_stay_apart():
+    names = [f"model.{side}.layers.0.self_attn.q_proj.weight" for side in ("encoder", "decoder")]
+    weights = dict(zip(names, (np.zeros(4), np.ones(4)), strict=True))
+    snapshots = Snapshots.of_weights(weights, name="two stacks")
+    assert snapshots.targets == [(0, "encoder query"), (0, "decoder query")]
+    assert snapshots.share_below(0.5, kind="decoder query") == 0
+    frame = histogram_frame(names, np.eye(2, 325, dtype=int), 0)
+    assert frame["kind"].tolist() == ["encoder query", "decoder query"]

@@ -1,12 +1,15 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mgpp import L0, L1, L2, MixtureGaussianPrior
+from mgpp.architectures import kind_of, layer_of
 from mgpp.plots import landscape, style
 from mgpp.plots import runs as plots
+from mgpp.runs import Run
 
 PRIOR = MixtureGaussianPrior(1e-6, 1e-7, 0.1)
 
@@ -170,3 +173,31 @@ def test_runs_that_logged_little(tmp_path):
     for plot in (plots.plot_sparsity_by_layer, plots.plot_trajectories, lambda r: plots.plot_remaining_weights([r])):
         with pytest.raises(ValueError, match="run has logged no"):
             plot(run)
+
+
+def run_with_layers(names, sizes, zeros):
+    """A run whose last logged step has these matrices."""
+    rows = pd.DataFrame({"name": names, "n": sizes, "sparsity": np.divide(zeros, sizes), "step": 5})
+    rows = rows.assign(layer=rows["name"].map(layer_of), kind=rows["name"].map(kind_of))
+    run = Run(Path("own"), {"status": "finished", "recipe": {}})
+    vars(run)["layers"] = rows
+    return run
+
+
+def test_matrices_of_one_layer_and_kind_count_by_their_sizes():
+    names = [f"layers.0.mlp.{part}_proj.weight" for part in ("gate", "up", "down")]
+    run = run_with_layers(names, [100, 300, 100], [90, 0, 50])
+    ax = plots.plot_sparsity_by_layer(run)
+    np.testing.assert_allclose(ax.collections[0].get_array().ravel(), [90 / 400, 0.5])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0"]
+
+
+def test_stacks_have_rows_of_their_own():
+    names = [
+        "model.encoder.layers.0.self_attn.q_proj.weight",
+        "model.decoder.layers.0.self_attn.q_proj.weight",
+        "model.decoder.layers.0.encoder_attn.q_proj.weight",
+    ]
+    ax = plots.plot_sparsity_by_layer(run_with_layers(names, [10, 10, 10], [1, 2, 3]))
+    np.testing.assert_allclose(ax.collections[0].get_array().ravel(), [0.1, 0.2, 0.3])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["encoder 0", "decoder 0", "cross-attention 0"]

@@ -102,3 +102,13 @@ def stacks_of(names: Iterable[str]) -> dict[str, str]:
         name: stack if len(paths[stack]) == 1 else path + crossing[name] for name, (stack, path) in places.items()
     }
     return stacks if len(set(stacks.values())) > 1 else dict.fromkeys(stacks, "")
+
+
+def kinds_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the kinds of a model's weights by name, each with its stack before it if the model has several.
+
+    Example:
+        >>> list(kinds_of(["encoder.layers.0.fc1.weight", "decoder.layers.0.fc1.weight"]).values())
+        ['encoder intermediate', 'decoder intermediate']
+    """
+    return {name: f"{stack} {kind_of(name)}".strip() for name, stack in stacks_of(names).items()}

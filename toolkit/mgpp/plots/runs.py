@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from mgpp.architectures import stacks_of
 from mgpp.methods import METHODS
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
@@ -89,15 +90,43 @@ def mark_phases(run: Run, *, ax: Axes) -> Axes:
 
 @on_own_axes
 def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
-    """Draw the sparsity of each layer and kind of weight at the last logged step, as a heat map."""
-    layers = _filled(run, "layers")
-    last = layers[layers["step"] == layers["step"].max()]
-    table = last.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
+    """Draw the sparsity of each layer and kind of weight at the last logged step, as a heat map.
+
+    Matrices of one layer and kind, such as gate and up projection, count by their sizes. Stacks, such as encoder and
+    decoder, have rows of their own.
+    """
+    cells = final_cells(_filled(run, "layers"))
+    cells["sparsity"] = cells["zeros"] / cells["n"]
+    table = cells.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
     options: dict[str, Any] = {"annot": True, "fmt": ".3f", "cmap": "cividis", "cbar_kws": {"label": "sparsity"}}
     sns.heatmap(table, ax=ax, **options | heatmap)
     ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in table.columns], rotation=0, fontsize=6)
     ax.set(xlabel="", ylabel="layer", title=run_label(run))
     return ax
+
+
+def final_cells(layers: pd.DataFrame) -> pd.DataFrame:
+    """Count the weights of each layer and kind at the last logged step, and the zeros among them.
+
+    Args:
+        layers: frame of `Run.layers`.
+
+    Returns:
+        Columns layer, kind, zeros, n, in the order of the log; in a model with several stacks, such as encoder and
+        decoder, the layer is a text that names its stack.
+
+    Example:
+        >>> rows = {"step": 7, "layer": 0, "kind": "output", "name": ["a.0.fc2", "a.0.wo"], "n": [100, 300]}
+        >>> final_cells(pd.DataFrame(rows | {"sparsity": [1.0, 0.0]}))
+           layer    kind  zeros    n
+        0      0  output  100.0  400
+    """
+    last = layers[layers["step"] == layers["step"].max()]
+    names = last.get("name", pd.Series("", last.index))
+    if (stacks := names.map(stacks_of(names))).any():
+        last = last.assign(layer=stacks + " " + last["layer"].astype(str))
+    counted = last.assign(zeros=last["n"] * last["sparsity"])
+    return counted.groupby(["layer", "kind"], sort=False, as_index=False)[["zeros", "n"]].sum()
 
 
 @on_own_axes

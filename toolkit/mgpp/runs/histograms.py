@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from mgpp.architectures import kind_of, layer_of
+from mgpp.architectures import kinds_of, layer_of
 from mgpp.runs.reader import Run
 
 
@@ -74,6 +74,8 @@ def _runs_of_halves() -> tuple[np.ndarray, np.ndarray]:
 def histogram_frame(names: Sequence[str], counts: np.ndarray, step: int) -> pd.DataFrame:
     """Return the rows of `Run.weights` of one step; empty bins are left out.
 
+    In a model with several stacks, such as encoder and decoder, a kind has the name of its stack before it.
+
     Args:
         names: of the matrices.
         counts: by signed bin, shape (matrices, bins).
@@ -81,7 +83,7 @@ def histogram_frame(names: Sequence[str], counts: np.ndarray, step: int) -> pd.D
     """
     matrix, hit = counts.nonzero()
     lefts, rights = signed_bins()
-    layers, kinds = np.array([layer_of(name) for name in names]), np.array([kind_of(name) for name in names])
+    layers, kinds = np.array([layer_of(name) for name in names]), np.array([*kinds_of(names).values()])
     return pd.DataFrame(
         {
             "step": np.int32(step),
@@ -194,7 +196,7 @@ class Snapshots:
     Attributes:
         name: where the weights come from.
         edges: ascending magnitudes, the first 0; bin i holds `edges[i] <= |θ| < edges[i+1]`, exact zeros apart.
-        targets: (layer, kind) of each matrix.
+        targets: (layer, kind) of each matrix; the kind has the name of its stack before it if there are several.
         steps: a row a step: `step`, and what the log knows of it.
         zeros: exact zeros, shape (steps, targets).
         counts: other weights by bin, shape (steps, targets, bins).
@@ -231,7 +233,7 @@ class Snapshots:
                 raise ValueError(f"{key} holds weights that are not finite; give weights of a training that went well")
         counts = np.array([np.histogram(size[size > 0], FINE_EDGES)[0] for size in sizes])
         zeros = np.array([np.count_nonzero(size == 0) for size in sizes])
-        targets = [(layer_of(key), kind_of(key)) for key in weights]
+        targets = [(layer_of(key), kind) for key, kind in kinds_of(weights).items()]
         return cls(name, FINE_EDGES, targets, pd.DataFrame({"step": [0]}), zeros[None], counts[None])
 
     @classmethod

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from mgpp.lab.comparison.frame import comparison_summary, judged_by
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
-from mgpp.plots.runs import in_order
+from mgpp.plots.runs import final_cells, in_order
 from mgpp.runs import Run, unit
 
 
@@ -99,7 +99,8 @@ def survivors(runs: Iterable[Run], sparsity: float | None = None) -> pd.DataFram
 
     Returns:
         Columns sparsity, method, layer, kind, density (share of the weights that are not zero at the last logged step,
-        over all matrices of that layer and kind and all seeds), seeds.
+        over all matrices of that layer and kind and all seeds), seeds. In a model with several stacks, such as encoder
+        and decoder, the layer is a text that names its stack.
 
     Raises:
         NothingToDrawError: if no such run has finished.
@@ -113,19 +114,10 @@ def survivors(runs: Iterable[Run], sparsity: float | None = None) -> pd.DataFram
         raise NothingToDrawError(
             f"no finished run that prunes to sparsity {sparsity} has logged its layers; train one first"
         )
-    rows = pd.concat([_left_at_the_end(run) for run in chosen])
-    sums = rows.groupby(["method", "layer", "kind"], sort=False, as_index=False)[["left", "n", "runs"]].sum()
-    sums = sums.assign(sparsity=sparsity, density=sums["left"] / sums["n"], seeds=sums["runs"].astype(int))
+    rows = pd.concat([final_cells(run.layers).assign(method=run.method, seeds=1) for run in chosen])
+    sums = rows.groupby(["method", "layer", "kind"], sort=False, as_index=False)[["zeros", "n", "seeds"]].sum()
+    sums = sums.assign(sparsity=sparsity, density=1 - sums["zeros"] / sums["n"])
     return sums[["sparsity", "method", "layer", "kind", "density", "seeds"]]
-
-
-def _left_at_the_end(run: Run) -> pd.DataFrame:
-    """Count the weights of each layer and kind at the last logged step, and those that are left."""
-    last = run.layers[run.layers["step"] == run.layers["step"].max()]
-    left = last.assign(left=last["n"] * (1 - last["sparsity"]))
-    return (
-        left.groupby(["layer", "kind"], sort=False)[["left", "n"]].sum().reset_index().assign(method=run.method, runs=1)
-    )
 
 
 @on_own_axes
