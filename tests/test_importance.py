@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mgpp import CubicSparsity, GivenMask, Importance, Pruner, Sensitivity
+from mgpp import CubicSparsity, GivenMask, Importance, Pruner, Sensitivity, prunable_weights
 from mgpp.methods.transfer import read_masks
 
 
@@ -175,3 +176,36 @@ def test_a_given_mask_lies_on_the_weights_at_once():
     weight = nn.Parameter(torch.ones(2))
     GivenMask({"w": torch.tensor([True, False])}).attach({"w": weight})
     assert weight.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.ViTConfig(
+            hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4
+        ),
+        transformers.MixtralConfig(
+            vocab_size=20,
+            hidden_size=8,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            num_local_experts=3,
+        ),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_masks_go_by_the_names_in_memory_where_those_on_disk_differ(config, tmp_path):
+    model = transformers.AutoModel.from_config(config)
+    targets = prunable_weights(model)
+    whole, *pruned = targets.values()
+    for weight in pruned:
+        weight.data[weight.data.abs() < weight.data.abs().median()] = 0
+    model.save_pretrained(tmp_path)
+    assert not targets.keys() <= load_file(tmp_path / "model.safetensors").keys()
+    other = prunable_weights(transformers.AutoModel.from_config(config))
+    importance = GivenMask(read_masks(tmp_path))
+    importance.attach(other)
+    assert bool(whole.all())
+    assert all(torch.equal(other[name] == 0, weight == 0) for name, weight in targets.items())

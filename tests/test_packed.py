@@ -85,3 +85,14 @@ def test_damage_is_named(part, change):
 def test_names_that_packing_needs_are_refused(name):
     with pytest.raises(ExportError, match=name):
         pack_tensors({"a.weight": torch.zeros(99, 99), name: torch.zeros(1)}, ["a.weight"])
+
+
+def test_matrices_of_any_name_and_number_of_dimensions_come_back():
+    weight = torch.zeros(3, 40, 50)
+    weight[1, 2, 3] = 1.5
+    tensors = {"mlp.experts.gate_up_proj": weight, "self_attn.in_proj_weight": weight[0], "mlp.experts.weight": weight}
+    packed = pack_tensors(tensors, tensors)
+    assert not packed.keys() & tensors.keys()
+    found = unpack_tensors(packed)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())

@@ -1,11 +1,11 @@
 """Define sparse transfer: the mask of a model that was pruned before."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgpp.architectures import kind_of
 from mgpp.methods.base import Method
 from mgpp.palette import DARK_GREY
 from mgpp.prior.schedules import CubicSparsity
@@ -83,30 +83,46 @@ class GivenMask(Importance):
 def read_masks(folder: str | Path) -> "dict[str, Tensor]":
     """Read the masks of a pruned model: True where its matrices are not zero.
 
-    Masks of all matrices whose names `mgpp.architectures` knows are returned, since one of them may have lost nothing.
-    Other matrices count only if none of these holds a zero, and only those that do: the row for padding of an embedding
-    is zero without having been pruned.
+    Masks of all linear maps inside the blocks are returned, since one of them may have lost nothing. Other matrices
+    count only if none of these holds a zero, and only those that do: the row for padding of an embedding is zero
+    without having been pruned. Names and shapes are those that `from_pretrained` gives the parameters, which may
+    differ from those in the files.
 
     Args:
-        folder: with the model's safetensors files, one or several.
+        folder: with the model's safetensors files, one or several. Without a config.json that names a model of
+            transformers, the names in the files count, and a number between dots tells that a matrix is in a block.
 
     Raises:
         ValueError: if there is no such file, a file is damaged, or no matrix holds a zero.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
-    files = sorted(Path(folder).glob("*.safetensors"))
     try:
-        matrices = {name: tensor for file in files for name, tensor in load_file(file).items() if tensor.ndim == 2}
-    except (SafetensorError, OSError) as error:
+        weights, in_blocks = _weights_of(Path(folder))
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"transfer.mask={str(folder)!r} can't be read: {error}") from None
-    masks = {name: matrix != 0 for name, matrix in matrices.items()}
+    masks = {name: weight != 0 for name, weight in weights.items() if weight.ndim > 1}
     pruned = {name: mask for name, mask in masks.items() if not bool(mask.all())}
     if not pruned:
         raise ValueError(f"transfer.mask={str(folder)!r}: no matrix in *.safetensors has a zero; give a pruned model")
-    known = {name: mask for name, mask in masks.items() if kind_of(name) != "other"}
+    known = {name: mask for name, mask in masks.items() if name in in_blocks}
     return known if known.keys() & pruned.keys() else pruned
+
+
+def _weights_of(folder: Path) -> "tuple[Mapping[str, Tensor], set[str]]":
+    """Return the weights in a folder by name, and the names of those that are linear maps inside blocks."""
+    from safetensors.torch import load_file
+
+    from mgpp.pruning.blocks import block_weights
+    from mgpp.pruning.saved import is_saved, load_saved
+
+    if is_saved(folder):
+        model = load_saved(folder)
+        inside = {id(weight) for weight in block_weights(model)}
+        return dict(model.named_parameters()), {n for n, weight in model.named_parameters() if id(weight) in inside}
+    files = sorted(folder.glob("*.safetensors"))
+    weights = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    return weights, {name for name in weights if re.search(r"\.\d+\.", name)}
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,25 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
-import transformers
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from mgpp.lab.export.card import write_card
 from mgpp.lab.export.folder import PACKED, check_place, read_weights, write_record
 from mgpp.lab.export.packed import ExportError, pack_tensors
 from mgpp.lab.record import snapshot
 from mgpp.pruning.pruner import Pruner
+from mgpp.pruning.saved import CODE, load_saved
 from mgpp.runs import Run, load_run
 from mgpp.runs.files import whole_folder
 
 FORMATS = ("plain", "packed")
 DTYPES = {None: "auto", "float32": torch.float32, "bfloat16": torch.bfloat16}
-CODE = ("auto_map", "custom_pipelines")  # keys of a configuration that name code, which is not exported
 
 
 def export(
@@ -88,7 +87,7 @@ def _write(run: Run, to: Path, format: str, dtype: str | None) -> None:
         model.save_pretrained(folder)
         _save_tokenizer(run.checkpoint, folder)
         if format == "packed":
-            _pack_weights(folder, targets)
+            _pack_weights(folder)
         state = _read_again(run, model, folder, targets)
         facts = _facts(targets, weights, state)
         write_record(folder, layout=format, dtype=dtype, **facts)
@@ -108,29 +107,10 @@ def _targets(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _load_model(folder: Path, dtype: str | None) -> PreTrainedModel:
-    """Load a checkpoint as the class of transformers that its config.json names."""
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        for key in CODE:
-            config.__dict__.pop(key, None)
-        model_class = getattr(transformers, (config.architectures or ["None"])[0], None)
-        if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
-            raise ValueError(f"architectures={config.architectures} names no model class of transformers")
-        loaded: Any = model_class.from_pretrained(
-            folder,
-            config=config,
-            dtype=DTYPES[dtype],
-            attn_implementation="eager",  # whatever the config asks for: kernels can be code from the hub
-            output_loading_info=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
+        return load_saved(folder, DTYPES[dtype])
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ExportError(f"{folder} can't be loaded: {error}") from error
-    model, keys = loaded
-    if wrong := sorted(keys["missing_keys"] | keys["unexpected_keys"]):
-        raise ExportError(f"{folder} does not hold exactly the weights of a {model_class.__name__}: {wrong[0]}")
-    return model
 
 
 def _pruned_weights(model: PreTrainedModel, targets: Mapping[str, Any], run: Run) -> dict[str, Tensor]:
@@ -157,9 +137,9 @@ def _save_tokenizer(checkpoint: Path, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def _pack_weights(folder: Path, targets: Mapping[str, Any]) -> None:
+def _pack_weights(folder: Path) -> None:
     """Replace the plain files of weights in `folder` by one packed file."""
-    packed = pack_tensors(read_weights(folder.glob("*.safetensors")), targets)
+    packed = _packed(read_weights(folder.glob("*.safetensors")))
     for file in folder.glob("model*.safetensors*"):
         file.unlink()
     save_file(packed, folder / f"model{PACKED}", metadata={"format": "pt"})
@@ -176,6 +156,11 @@ def _read_again(run: Run, model: PreTrainedModel, folder: Path, targets: Mapping
     return state
 
 
+def _packed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pack all matrices: those with zeros are the pruned ones, which may have other names and shapes on disk."""
+    return pack_tensors(state, [name for name, tensor in state.items() if tensor.ndim > 1])
+
+
 def _zeros(weight: Tensor) -> int:
     return weight.numel() - int(weight.count_nonzero())
 
@@ -188,9 +173,8 @@ def _facts(
         {"name": name, **targets[name], "shape": list(weight.shape), "zeros": _zeros(weight)}
         for name, weight in weights.items()
     ]
-    dense, packed, whole = _bytes(weights), _bytes(pack_tensors(weights, weights)), _bytes(state)
-    sizes = {"targets_dense": dense, "targets_packed": packed}
-    sizes |= {"model_dense": whole, "model_packed": whole - dense + packed}
+    sizes = {"targets_dense": _bytes(weights), "targets_packed": _bytes(_packed(weights))}
+    sizes |= {"model_dense": _bytes(state), "model_packed": _bytes(_packed(state))}
     return {"targets": rows, "zeros": sum(row["zeros"] for row in rows), "bytes": sizes}
 
 

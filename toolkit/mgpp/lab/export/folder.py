@@ -61,6 +61,9 @@ def read_record(folder: Path) -> dict[str, Any]:
 def load_packed(folder: str | Path) -> dict[str, Tensor]:
     """Return the weights of a packed export as a state dict, bit for bit those of the plain export.
 
+    Their names are those on disk, which differ from the parameters' names in some models: load them with
+    `from_pretrained`.
+
     Args:
         folder: that `export(..., format="packed")` wrote.
 
@@ -68,10 +71,10 @@ def load_packed(folder: str | Path) -> dict[str, Tensor]:
         ExportError: if it holds no packed export, or a file in it is missing or damaged.
 
     Example:
-        >>> from transformers import AutoConfig, AutoModelForSequenceClassification
+        >>> from transformers import AutoConfig, BertForSequenceClassification
         >>> config = AutoConfig.from_pretrained("packed-model")  # doctest: +SKIP
-        >>> model = AutoModelForSequenceClassification.from_config(config)  # doctest: +SKIP
-        >>> _ = model.load_state_dict(load_packed("packed-model"))  # doctest: +SKIP
+        >>> state = load_packed("packed-model")  # doctest: +SKIP
+        >>> BertForSequenceClassification.from_pretrained(None, config=config, state_dict=state)  # doctest: +SKIP
     """
     record = read_record(Path(folder))
     if record.get("layout") != "packed":

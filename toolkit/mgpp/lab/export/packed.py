@@ -9,9 +9,10 @@ Format 1. A matrix `P.weight` with zeros is stored as four tensors, everything e
     P.compressed    in the weights' own dtype: the stored values, row by row
 
 What is stored is every weight whose bits are not all 0. So NaN, infinities and -0.0 come back bit for bit, and +0.0 is
-what costs a bit. A name that ends in `.bitmask` marks a packed matrix, so no plain tensor may be called so, nor end as
-the other three do. The layout is that of `sparse-bitmask` in the compressed-tensors library, which has no sparse
-compressors since version 0.15; 0.13 reads these files.
+what costs a bit. A matrix `N` whose name does not end in `.weight`, such as those of experts, is stored in the same
+way as `N/shape`, `N/bitmask`, `N/row_offsets` and `N/compressed`. No plain tensor may have a name that ends so. The
+layout is that of `sparse-bitmask` in the compressed-tensors library, which has no sparse compressors since version
+0.15; 0.13 reads these files.
 
 The file is called `model.packed.safetensors`, which `from_pretrained` does not take for a plain model.
 """
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 PARTS = ("shape", "bitmask", "row_offsets", "compressed")
+_ENDINGS = tuple(f"{mark}{part}" for mark in "./" for part in PARTS)
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -36,7 +38,7 @@ def pack_tensors(tensors: Mapping[str, Tensor], targets: Collection[str]) -> dic
 
     Args:
         tensors: of a model.
-        targets: names of what was pruned; those that do not end in `.weight` stay as they are.
+        targets: names of what may be packed.
 
     Raises:
         ExportError: if a name ends as those of packed tensors do, such as `.bitmask`.
@@ -48,10 +50,11 @@ def pack_tensors(tensors: Mapping[str, Tensor], targets: Collection[str]) -> dic
     """
     packed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name.endswith(tuple(f".{part}" for part in PARTS)):
+        if name.endswith(_ENDINGS):
             raise ExportError(f"{name}: a plain tensor of this name would be taken for a packed one; rename it")
-        if name in targets and name.endswith(".weight") and _is_smaller_packed(tensor):
-            packed |= {f"{name.removesuffix('weight')}{part}": value for part, value in _pack(tensor).items()}
+        if name in targets and _is_smaller_packed(tensor):
+            prefix = name.removesuffix("weight") if name.endswith(".weight") else f"{name}/"
+            packed |= {f"{prefix}{part}": value for part, value in _pack(tensor).items()}
         else:
             packed[name] = tensor
     return packed
@@ -104,11 +107,11 @@ def unpack_tensors(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         >>> torch.equal(unpacked["a.weight"].view(torch.int32), tensors["a.weight"].view(torch.int32))
         True
     """
-    prefixes = [name.removesuffix("bitmask") for name in packed if name.endswith(".bitmask")]
+    prefixes = [name.removesuffix("bitmask") for name in packed if name.endswith((".bitmask", "/bitmask"))]
     taken = {f"{prefix}{part}" for prefix in prefixes for part in PARTS}
     tensors = {name: tensor for name, tensor in packed.items() if name not in taken}
     for prefix in prefixes:
-        name = f"{prefix}weight"
+        name = f"{prefix}weight" if prefix.endswith(".") else prefix.removesuffix("/")
         if name in packed:
             raise ExportError(f"{name} is there both packed and plain: the file is damaged")
         try:

