@@ -13,6 +13,7 @@ from mgpp import (
     MixtureGaussianPrior,
     Pruner,
     SparsityError,
+    StepError,
     prunable_weights,
 )
 from mgpp.methods import METHODS
@@ -345,3 +346,194 @@ def test_a_weight_under_two_names_is_refused():
     weight = torch.nn.Parameter(torch.ones(4))
     with pytest.raises(ValueError, match="weights"):
         Pruner({"a": weight, "b": weight}, sparsity=CubicSparsity(0.0, 0.5, 0, 1), n_train=1)
+
+
+def l2_run(with_penalty, steps=60):
+    """Weights whose loss pulls towards 1, under an L2 penalty of 1 if `before_step` is called."""
+    torch.manual_seed(0)
+    weights, pruner = make(penalty=L2(1.0), sparsity=CubicSparsity(0, 0, 3, 59))
+    optimizer = torch.optim.SGD(weights.values(), lr=0.1)
+    for step in range(steps):
+        optimizer.zero_grad()
+        sum(0.5 * ((weight - 1) ** 2).sum() for weight in weights.values()).backward()
+        if with_penalty:
+            pruner.before_step(step)
+        optimizer.step()
+        pruner.after_step(step)
+    return torch.cat([weight.detach().flatten() for weight in weights.values()]).norm()
+
+
+def test_a_step_without_its_penalty_is_refused():
+    """With its penalty every weight ends at 1/2, without it would at 1: another method."""
+    with pytest.raises(StepError, match="before_step"):
+        l2_run(with_penalty=False)
+    assert l2_run(with_penalty=True).item() == pytest.approx(0.5 * 50**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_before_step_may_be_left_out_only_where_it_does_nothing(name):
+    has_work = name not in ("gmp", "gmp-star", "dense", "transfer")
+    pruner = Compound(name).pruner
+    if has_work:
+        with pytest.raises(StepError, match="before_step"):
+            pruner.after_step(0)
+    else:
+        pruner.after_step(0)
+
+
+@pytest.mark.parametrize(
+    "calls",
+    ["b0 b0", "b0 a1", "b0 a0 a0", "b0 a0 b0", "b1 a0", "b3 a3 b2", "b0 a0 a1", "b4 b3"],
+)
+def test_calls_in_another_order_are_refused(calls):
+    weights, pruner = make(penalty=L2(0.1))
+    *right, wrong = calls.split()
+
+    def call(kind, step):
+        for weight in weights.values():
+            weight.grad = torch.zeros_like(weight)
+        {"b": pruner.before_step, "a": pruner.after_step}[kind](int(step))
+
+    for each in right:
+        call(*each)
+    with pytest.raises(StepError):
+        call(*wrong)
+
+
+@pytest.mark.parametrize("missing", [{3}, {7, 8, 9}, {19, 20}, {20, 21}, set(range(3, 21)), {5}], ids=str)
+@pytest.mark.parametrize("name", ["gmp", "l2", "mgpp", "platon", "platon-frozen", "movement", "l0"])
+def test_a_missed_prune_event_is_made_up_for(name, missing):
+    """A loop that leaves out `after_step` where the optimizer's step is skipped, as after an overflow in fp16."""
+    case = Compound(name)
+    pruner, schedule = case.pruner, case.pruner.sparsity
+    for step in range(28):
+        case.optimizer.zero_grad()
+        pruner.begin_step(step)
+        (case.model(case.x) - case.x[:, :1]).square().mean().backward()
+        pruner.before_step(step)
+        if step not in missing:
+            case.optimizer.step()
+            pruner.after_step(step)
+            newest = step if step >= schedule.end_step and not pruner.freeze else schedule.newest_event(step, 4)
+            assert (pruner.event.step if pruner.event else None) == newest
+            if newest in missing and step - 1 in missing:
+                assert pruner.zeros() == pruner.target_count(newest)
+    assert pruner.audit() == pruner.target_count(27)
+
+
+def test_steps_that_jump_over_an_event_prune_at_the_next_step():
+    _, pruner = make()
+    for step, event in ((0, None), (9, 7), (10, 7), (30, 20)):
+        pruner.after_step(step)
+        assert (pruner.event and pruner.event.step) == event
+    assert pruner.audit() == 45
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_second_training_is_refused_or_starts_anew(name):
+    """After `reset` weights of 1 train like those of a new Pruner; kept ones come back from under the mask."""
+    case = Compound(name)
+    case.run(range(8))
+    for seen in (8, 20):
+        with pytest.raises(StepError, match="reset"):
+            case.run(range(3))
+        case.pruner.reset()
+        assert case.pruner.is_fresh
+        assert case.pruner.event is None
+        fresh = Compound(name)
+        fresh.model.load_state_dict(case.model.state_dict())
+        fresh.optimizer.load_state_dict(copy.deepcopy(case.optimizer.state_dict()))
+        fresh.pruner = Pruner(
+            dict(fresh.pruner.weights),
+            sparsity=case.pruner.sparsity,
+            penalty=case.pruner.penalty,
+            importance=METHODS[name]().importance(),
+            n_train=40,
+            interval=4,
+            scope=METHODS[name].scope,
+            freeze=METHODS[name].freeze,
+        )
+        assert torch.equal(case.run(range(seen)), fresh.run(range(seen)))
+    assert case.pruner.audit() == case.pruner.target_count(19)
+
+
+def test_in_a_second_training_the_warm_up_holds_no_mask():
+    _, pruner = make(sparsity=CubicSparsity(0.2, 0.8, begin_step=5, end_step=20))
+    zeros = []
+    optimizer = run(pruner, 30)
+    pruner.reset()
+    run(pruner, 30, optimizer, zeros=zeros)
+    assert zeros[:5] == [0] * 5
+    assert pruner.audit() == 40
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("final_sparsity", {"sparsity": CubicSparsity(0.2, 0.8, begin_step=3, end_step=20)}),
+        ("initial_sparsity", {"sparsity": CubicSparsity(0.1, 0.9, begin_step=3, end_step=20)}),
+        ("begin_step", {"sparsity": CubicSparsity(0.2, 0.9, begin_step=2, end_step=20)}),
+        ("end_step", {"sparsity": CubicSparsity(0.2, 0.9, begin_step=3, end_step=21)}),
+        ("n_train", {"n_train": 11}),
+        ("interval", {"interval": 5}),
+    ],
+)
+def test_a_state_of_another_schedule_is_refused(field, change):
+    _, pruner = make()
+    run(pruner, 10)
+    _, other = make(**change)
+    with pytest.raises(ValueError, match=field):
+        other.load_state_dict(pruner.state_dict())
+    assert other.is_fresh
+
+
+def test_a_state_continues_at_its_own_step_only():
+    _, pruner = make()
+    run(pruner, 10)
+    state = pruner.state_dict()
+    _, other = make()
+    other.load_state_dict(state)
+    other.check_continues_at(10)
+    for step in (0, 7, 9, 11, 12):
+        with pytest.raises(ValueError, match="step"):
+            other.check_continues_at(step)
+    with pytest.raises(StepError):
+        other.before_step(9)
+
+
+def test_older_states_without_step_and_schedule_load_and_are_checked_by_their_events():
+    _, pruner = make()
+    run(pruner, 10)
+    state = {key: value for key, value in pruner.state_dict().items() if key not in ("step", "schedule")}
+    _, other = make()
+    other.load_state_dict(state)
+    other.check_continues_at(10)
+    for step in (3, 7, 12):
+        with pytest.raises(ValueError, match="event"):
+            other.check_continues_at(step)
+    optimizer = torch.optim.Adam(other.weights.values(), lr=0.05)
+    run(other, 30, optimizer, first=10)
+    assert other.audit() == 45
+
+
+def moved(dtype, steps=50):
+    """The share of 2,000 weights that Adam moved, with steps of a ten-thousandth."""
+    draw = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter((0.05 * torch.randn(2000, generator=draw)).to(dtype))
+    start = weight.detach().clone()
+    pruner = Pruner({"w": weight}, sparsity=CubicSparsity(0, 0, 0, 1), n_train=1)
+    optimizer = torch.optim.Adam([weight], lr=1e-5)
+    for step in range(steps):
+        weight.grad = torch.randn(2000, generator=draw).to(dtype)
+        pruner.before_step(step)
+        optimizer.step()
+        pruner.after_step(step)
+    return float((weight != start).float().mean())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_warn_once_that_small_updates_are_lost(dtype):
+    with pytest.warns(UserWarning, match="float32") as warned:
+        assert moved(dtype) < 0.5
+    assert len(warned) == 1
+    assert moved(torch.float32) == 1.0

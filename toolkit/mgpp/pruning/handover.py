@@ -35,16 +35,16 @@ class Handover:
     """
 
     def __init__(self) -> None:
-        self._left: dict[int, tuple[str, Any, int]] = {}  # by the weight's id: its name, gradient and version
+        self._left: dict[int, _Gradient] = {}  # by the weight's id
         self._hook: Any = None
-        self._unread: list[tuple[str, weakref.ref[Any]]] = []  # gradients that no optimizer has read
+        self._unread: tuple[str, weakref.ref[Any]] | None = None  # one of the gradients, if no optimizer has read it
+        self._samples = 3  # steps that are compared by values, too: unscaling does not count as a change in place
 
     def begin(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Note the gradients of this step, and look at them again when an optimizer steps."""
-        self.end()
         self.step = step
-        self._left = {id(w): (name, w.grad, _version(w.grad)) for name, w in weights.items() if w.grad is not None}
-        self._unread = [(name, weakref.ref(grad)) for name, grad, _ in list(self._left.values())[:1]]
+        self._left = {id(w): _Gradient(name, w, self._samples > 0) for name, w in weights.items() if w.grad is not None}
+        self._unread = next(((each.name, weakref.ref(each.tensor)) for each in self._left.values()), None)
         me = weakref.WeakMethod(self._check)
         self._hook = register_optimizer_step_pre_hook(lambda optimizer, *_: (me() or _ignore)(optimizer))
 
@@ -60,7 +60,7 @@ class Handover:
         accelerate: Any = sys.modules.get("accelerate.state")
         if accelerate is None or accelerate.GradientState._shared_state.get("sync_gradients", True):
             return
-        if any(grad() is not None and grad() is weights[name].grad for name, grad in self._unread):
+        if self._unread and self._unread[1]() is weights[self._unread[0]].grad is not None:
             raise StepError(
                 f"accelerate has accumulated gradients since before_step({self.step}) without a step of the optimizer, "
                 "so the penalty would be added several times; call before_step and after_step, and count a step, only "
@@ -68,23 +68,37 @@ class Handover:
             )
 
     def _check(self, optimizer: Optimizer) -> None:
-        for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
-            if id(weight) not in self._left:
-                continue
-            self._unread = []
-            name, grad, version = self._left[id(weight)]
-            is_same = weight.grad is grad and _version(grad) == version
-            if not is_same or getattr(optimizer, "grad_scale", None) is not None:  # a fused optimizer unscales itself
+        mine = [w for group in optimizer.param_groups for w in group["params"] if id(w) in self._left]
+        unscales = getattr(optimizer, "grad_scale", None) is not None  # a fused optimizer does so within its step
+        for weight in mine:
+            if unscales or not self._left[id(weight)].is_still_that_of(weight):
                 raise StepError(
-                    f"the gradient of {name} was changed after before_step({self.step}); first "
+                    f"the gradient of {self._left[id(weight)].name} was changed after before_step({self.step}); first "
                     "scaler.unscale_(optimizer), clipping and all that computes gradients, a closure too, then "
                     "before_step, then the optimizer's step"
                 )
+        if mine:
+            self._unread, self._samples = None, max(self._samples - 1, 0)
 
 
-def _version(grad: Any) -> int:
-    """Return how often a tensor was changed in place; a DTensor's local part counts."""
-    return getattr(grad, "_local_tensor", grad)._version
+class _Gradient:
+    """A weight's gradient as it is now; of a sharded one, the part that this process holds."""
+
+    def __init__(self, name: str, weight: Any, sampled: bool):
+        self.name, self.tensor = name, weight.grad
+        self.version, self.sample = self._part()._version, self._sample() if sampled else None
+
+    def is_still_that_of(self, weight: Any) -> bool:
+        if weight.grad is not self.tensor or self._part()._version != self.version:
+            return False
+        return self.sample is None or self.sample.equal(self._sample())
+
+    def _part(self) -> Any:
+        return getattr(self.tensor, "_local_tensor", self.tensor)
+
+    def _sample(self) -> Tensor:
+        flat = self._part().detach().flatten()
+        return flat[:: max(1, len(flat) // 256)].nan_to_num()
 
 
 def _ignore(optimizer: Optimizer) -> None:

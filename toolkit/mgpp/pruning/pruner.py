@@ -191,6 +191,7 @@ class Pruner:
         """
         self._check_is_new(step)
         self._handover.check_read(self.weights)
+        self._handover.end()
         self.is_fresh = self.is_restored = False
         self._open = step
         if self._adds(step):  # the penalty also acts on weights that have no data gradient
