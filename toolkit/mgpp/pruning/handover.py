@@ -89,6 +89,7 @@ class _Gradient:
         self.version, self.sample = self._part()._version, self._sample() if sampled else None
 
     def is_still_that_of(self, weight: Any) -> bool:
+        """Return whether a weight's gradient is this one, as it was."""
         if weight.grad is not self.tensor or self._part()._version != self.version:
             return False
         return self.sample is None or self.sample.equal(self._sample())
