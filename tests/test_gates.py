@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mgpp import CubicSparsity, HardConcrete, Movement, Pruner, Sensitivity
+from mgpp import CubicSparsity, Curvature, HardConcrete, Movement, Pruner, Sensitivity
 
 
 class StraightThrough(torch.autograd.Function):
@@ -210,7 +210,7 @@ def test_what_is_kept_comes_back_from_closed_gates():
     assert (weight[weight != 0] < 0.016).all()
 
 
-@pytest.mark.parametrize("importance", [Movement(), HardConcrete(), Sensitivity(window=1)])
+@pytest.mark.parametrize("importance", [Movement(), HardConcrete(), Sensitivity(window=1), Curvature()])
 def test_gradients_that_overflow_teach_nothing(importance):
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(8))

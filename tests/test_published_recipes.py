@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from mgpp import load_recipe
 from mgpp.lab.dry_run import plan_of
@@ -12,7 +11,6 @@ from mgpp.lab.models.known_models import KNOWN_MODELS
 from mgpp.lab.models.made_models import MADE_MODELS
 from mgpp.lab.recipes.recipe import TrainerSettings, recipe_names
 from mgpp.lab.tasks import TASKS
-from mgpp.methods import METHODS
 
 FOLDER = Path(__file__).parents[1] / "toolkit/mgpp/lab/recipes"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -66,13 +64,6 @@ def test_tasks_and_models_exist(name):
     recipe = load_recipe(name)
     assert recipe.task in TASKS
     assert recipe.model in {*KNOWN_MODELS, *MADE_MODELS, "minilm"}
-
-
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name.endswith(("-bert", "-deberta", "-bart"))])
-def test_rivals_have_their_sections(name):
-    sections = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")).keys()
-    rivals = {method.section for method in METHODS.values() if method.section} - {"prior", "transfer"}
-    assert rivals <= sections or name.startswith("transfer")
 
 
 def test_rivals_with_their_own_published_numbers():

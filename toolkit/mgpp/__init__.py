@@ -42,6 +42,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "plots.movies": ["render_movies"],
         # methods: MGPP and its rivals by name
         "methods": ["METHODS", "Method"],
+        "methods.curvature": ["Curvature"],
         "methods.l0": ["HardConcrete"],
         "methods.movement": ["Movement"],
         "methods.platon": ["Sensitivity"],

@@ -5,6 +5,7 @@ soon as your file has run `METHODS["name"] = YourMethod`.
 """
 
 from mgpp.methods.base import Method
+from mgpp.methods.curvature import L2Fisher, MGPPFisher, OptimalBrainDamage
 from mgpp.methods.l0 import L0Gates
 from mgpp.methods.magnitude import GMP, Dense, GMPStar, Lasso, Ridge
 from mgpp.methods.mgpp import MGPP
@@ -26,5 +27,8 @@ METHODS: dict[str, type[Method]] = {  # in the order of tables and legends
     "soft-movement": SoftMovementPruning,
     "platon": Platon,
     "platon-frozen": PlatonFrozen,
+    "obd": OptimalBrainDamage,
+    "mgpp-fisher": MGPPFisher,
+    "l2-fisher": L2Fisher,
     "transfer": Transfer,
 }

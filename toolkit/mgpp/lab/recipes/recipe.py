@@ -351,7 +351,10 @@ def _plain(value: Any) -> Any:
 @cache
 def _adapter(methods: tuple[tuple[str, type[Method]], ...]) -> TypeAdapter[Recipe]:
     """Return the validator of recipes that have a section for each of the methods."""
-    sections = {method.section: method for _, method in reversed(methods) if method.section}
+    sections: dict[str, type[Method]] = {}
+    for _, method in methods:
+        if method.section:
+            sections.setdefault(method.section, method)
     kinds = {"method": Literal[tuple(name for name, _ in methods)], **sections}
     defaults = {"method": "mgpp", **{name: method() for name, method in sections.items()}}
     namespace = {"__annotations__": kinds, "__module__": __name__, "__doc__": Recipe.__doc__, **defaults}
