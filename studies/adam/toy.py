@@ -1,0 +1,91 @@
+"""Follow pruned weights under Adam and a prior, without a model: noise in place of the gradient of the loss."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mgpp.prior.mixture import MixtureGaussianPrior
+
+EVENTS, WEIGHTS = 40, 20_000
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Hold the settings of Adam, with PyTorch's defaults for all but the learning rate."""
+
+    learning_rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def largest_step(self) -> float:
+        """Return the longest first step after quiet ones: lr (1 - β1) / √(1 - β2), when the gradient jumps.
+
+        Example:
+            >>> round(Adam().largest_step() / 1e-4, 2)
+            3.16
+        """
+        return self.learning_rate * (1 - self.beta1) / (1 - self.beta2) ** 0.5
+
+
+def steps_of_adam(
+    prior: MixtureGaussianPrior | None,
+    adam: Adam,
+    *,
+    n: int,
+    interval: int = 10,
+    events: int = EVENTS,
+    noise: float = 1e-4,
+    weights: int = WEIGHTS,
+    quiet: int = 90,
+    seed: int = 0,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield step, weights and pulls after each step of Adam, for weights that are zeroed at every prune event.
+
+    Before the first event the weights take `quiet` steps on noise alone from 0.1, far from the spike, so that Adam's
+    moments are those of a training. Then all are zeroed, and after every `interval` steps again.
+
+    Args:
+        prior: added to the gradient, divided by n; None: no penalty.
+        adam: its settings.
+        n: number of training examples.
+        interval: steps between prune events.
+        events: number of prune events.
+        noise: standard deviation of the loss gradient.
+        weights: how many weights are followed.
+        quiet: steps before the first event.
+        seed: of the noise.
+    """
+    draw = np.random.default_rng(seed)
+    theta, first, second = np.full(weights, 0.1), np.zeros(weights), np.zeros(weights)
+    for step in range(quiet + events * interval):
+        if step >= quiet and (step - quiet) % interval == 0:
+            theta[:] = 0.0
+        pull = prior.penalty_grad(theta) / n if prior is not None else np.zeros(weights)
+        gradient = noise * draw.standard_normal(weights) + pull
+        first = adam.beta1 * first + (1 - adam.beta1) * gradient
+        second = adam.beta2 * second + (1 - adam.beta2) * gradient**2
+        unbiased = first / (1 - adam.beta1 ** (step + 1)), second / (1 - adam.beta2 ** (step + 1))
+        theta = theta - adam.learning_rate * unbiased[0] / (np.sqrt(unbiased[1]) + adam.epsilon)
+        if step >= quiet:
+            yield step - quiet, theta, pull
+
+
+def sizes_before_events(
+    prior: MixtureGaussianPrior | None, adam: Adam, *, n: int, interval: int = 10, events: int = EVENTS
+) -> pd.DataFrame:
+    """Return how far pruned weights get until the next prune event.
+
+    Returns:
+        A row an event: event (from 1), rms (root of the mean squared weight just before the next event).
+
+    Example:
+        >>> table = sizes_before_events(None, Adam(), n=10_000, events=2)
+        >>> table["event"].tolist()
+        [1, 2]
+    """
+    steps = steps_of_adam(prior, adam, n=n, interval=interval, events=events)
+    ends = [np.sqrt(np.mean(theta**2)) for step, theta, _ in steps if (step + 1) % interval == 0]
+    return pd.DataFrame({"event": np.arange(1, len(ends) + 1), "rms": ends})
