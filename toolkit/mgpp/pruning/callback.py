@@ -103,11 +103,18 @@ class PruningCallback(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Add the penalty to unscaled gradients."""
         unscale_(kwargs.get("optimizer"))
+        dynamics = self.observer.dynamics(state.global_step) if self.observer else None
+        if dynamics is not None:
+            dynamics.before_penalty()
         self.pruner.before_step(state.global_step)
+        if dynamics is not None:
+            dynamics.after_penalty()
 
     def on_optimizer_step(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Prune, then measure."""
         step = state.global_step
+        if self.observer is not None and (dynamics := self.observer.dynamics(step)) is not None:
+            self.observer.writer.part("dynamics", step, dynamics.rows(step, kwargs["optimizer"]))
         self.pruner.after_step(step)
         if self.observer is not None and self.observer.is_due(step, state.max_steps):
             self.observer.measure(step)

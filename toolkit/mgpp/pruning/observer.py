@@ -12,6 +12,7 @@ from torch import Tensor
 from mgpp.architectures import kind_of, layer_of
 from mgpp.prior.chunks import chunks
 from mgpp.prior.penalties import Penalty
+from mgpp.pruning.dynamics import Dynamics, values_at
 from mgpp.pruning.magnitudes import Magnitudes
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.sharded.shards import Shards
@@ -46,6 +47,8 @@ class Observer:
         every: steps between logged steps.
         histograms_every: steps between histograms of the weights, a multiple of `every`.
         trajectories: number of single weights to follow, the same ones in every run on a model.
+        dynamics_every: steps between rows of `Dynamics` of the followed weights; 0: none. It needs a
+            `PruningCallback`, which knows the optimizer.
         evaluate: called every `evaluate_every` steps; returns metrics, which are logged as `eval_<name>`.
         evaluate_every: steps between evaluations, a multiple of `every`.
         show: called with each row that was written, for a progress display.
@@ -62,6 +65,7 @@ class Observer:
         every: int = 10,
         histograms_every: int = 50,
         trajectories: int = 500,
+        dynamics_every: int = 0,
         evaluate: Callable[[], Mapping[str, float]] | None = None,
         evaluate_every: int = 100,
         show: Callable[[Mapping[str, Any]], None] | None = None,
@@ -70,6 +74,7 @@ class Observer:
         self.histograms_every = histograms_every
         self.evaluate, self.evaluate_every = evaluate, evaluate_every
         self.followed = follow(pruner.shards, trajectories)
+        self.dynamics_every, self._dynamics = dynamics_every, Dynamics(pruner, self.followed)
         self._row: dict[str, Any] | None = None
         self._last_step = -1
 
@@ -86,6 +91,11 @@ class Observer:
     def _falls_on(self, step: int, every: int) -> bool:
         schedule = self.pruner.sparsity
         return (step - schedule.begin_step) % every == 0 or step in (schedule.end_step, self._last_step)
+
+    def dynamics(self, step: int) -> Dynamics | None:
+        """Return what measures the optimizer's step, on steps whose dynamics are logged."""
+        due = self.dynamics_every and self.followed and self._falls_on(step, self.dynamics_every)
+        return self._dynamics if due else None
 
     def measure(self, step: int) -> None:
         """Measure the weights right after the prune event of `step`; the loss follows with `write`."""
@@ -199,21 +209,11 @@ def follow(weights: Mapping[str, Tensor], count: int, seed: int = 0) -> dict[str
     return {name: torch.from_numpy(inside - start) for name, inside, start in chosen if len(inside)}
 
 
-def _values(shards: Shards, name: str, index: Tensor) -> np.ndarray:
-    """Return the weights at flat indices; 0 where another process holds them."""
-    part, first = shards[name].detach().flatten(), shards.first(name)
-    here = (index >= first) & (index < first + len(part))
-    values = torch.zeros(len(index))
-    values[here] = part[(index[here] - first).to(part.device)].float().cpu()
-    return values.numpy()
-
-
 @torch.no_grad()
 def trajectory_rows(weights: Mapping[str, Tensor], followed: Mapping[str, Tensor], step: int) -> pd.DataFrame:
     """Return the value of every followed weight, and whether it is nonzero (kept) now."""
     shards = Shards.of(weights)
-    value = shards.peers.sum(np.concatenate([_values(shards, name, index) for name, index in followed.items()]))
-    value = value.astype(np.float32)
+    value = values_at(shards, followed, shards)
     return pd.DataFrame(
         {
             "step": np.int32(step),

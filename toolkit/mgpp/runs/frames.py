@@ -9,7 +9,7 @@ import pandas as pd
 from mgpp.runs.errors import RunError
 from mgpp.runs.files import write_whole
 
-FRAMES = ("layers", "weights", "trajectories")
+FRAMES = ("layers", "weights", "trajectories", "dynamics")
 
 
 def steps_of(path: Path) -> tuple[int, int]:

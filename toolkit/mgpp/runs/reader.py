@@ -105,6 +105,15 @@ class Run:
         """One row a logged step and followed weight."""
         return self._frame("trajectories")
 
+    @cached_property
+    def dynamics(self) -> pd.DataFrame:
+        """One row a logged step and followed weight, if `log.dynamics_every` asks for it: see `mgpp.pruning.dynamics`.
+
+        Columns step, name, index, value (before the step), loss_gradient, pull (what the penalty adds to it),
+        first_moment, second_moment (Adam's, after the step), step_length (with its sign).
+        """
+        return self._frame("dynamics")
+
     def _frame(self, frame: str) -> pd.DataFrame:
         folder = self.folder / f"{frame}.parquet"
         try:

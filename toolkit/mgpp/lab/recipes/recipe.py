@@ -121,6 +121,7 @@ class LogSettings:
     histograms_every: PositiveInt = 50
     evaluate_every: PositiveInt = 100
     trajectories: NonNegativeInt = 500
+    dynamics_every: NonNegativeInt = 0
 
 
 @with_config(STRICT)

@@ -259,6 +259,7 @@ def make_trainer(
         every=recipe.log.every,
         histograms_every=recipe.log.histograms_every,
         trajectories=recipe.log.trajectories,
+        dynamics_every=recipe.log.dynamics_every,
         evaluate=_evaluate,
         evaluate_every=recipe.log.evaluate_every,
         show=bar.show,
