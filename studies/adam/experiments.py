@@ -1,4 +1,4 @@
-"""List and train the study's runs: every cause of the early fall switched on and off, and the methods that ask the data."""
+"""List and train the study's runs: each suspected cause of the early fall on and off, and rankings by curvature."""
 
 import argparse
 from collections.abc import Iterator, Mapping

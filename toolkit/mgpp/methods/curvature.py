@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mgpp.methods.base import Method, trials
+from mgpp.methods.base import Method
 from mgpp.methods.magnitude import Ridge
 from mgpp.methods.mgpp import MGPP
 from mgpp.palette import BLUE, SKY, VERMILION
@@ -107,7 +107,6 @@ class OptimalBrainDamage(_RankedByCurvature):
     label = "OBD"
     color, line, marker = SKY, (0, (3, 1)), "p"
     section = "obd"
-    grid = trials("obd.decay", (0.98,), (0.9,), (0.99,), (0.999,))
 
 
 @dataclass(frozen=True)
@@ -126,13 +125,6 @@ class MGPPFisher(_RankedByCurvature, MGPP):
     label = "MGPP, ranked by curvature"
     color, line, marker = BLUE, (0, (3, 1, 1, 1)), "*"
     section = "mgpp_fisher"
-    grid = trials(
-        "mgpp_fisher.spike_var mgpp_fisher.slab_var mgpp_fisher.lam mgpp_fisher.initial_lam",
-        (1e-10, 0.05, 1e-4, 0.1),
-        (1e-8, 0.05, 1e-4, 0.1),
-        (1e-8, 0.5, 1e-4, 0.1),
-        (1e-7, 0.5, 1e-6, None),
-    )
 
 
 @dataclass(frozen=True)
@@ -149,4 +141,3 @@ class L2Fisher(_RankedByCurvature, Ridge):
     label = "L2, ranked by curvature"
     color, line, marker = VERMILION, (0, (3, 1, 1, 1, 1, 1)), "H"
     section = "l2_fisher"
-    grid = trials("l2_fisher.strength", (1e-4,), (3e-4,), (1e-3,), (2e-3,))
