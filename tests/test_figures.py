@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from mgpp import figure_1, figure_2, figure_a1, load_runs, save_figure
 from mgpp.lab.cli import main
 from mgpp.lab.comparison.figures import figure_comparison, figure_survivors
-from mgpp.lab.figures import render_all
+from mgpp.lab.render import render_all
 from mgpp.plots import style
 from mgpp.plots.figures import FAMILIES, PAPER_PRIOR, comparable
 from mgpp.plots.movies import STEM

@@ -1,4 +1,4 @@
-"""Draw the paper's figures (Zhang, Sun & Liang 2024), a function each, and save them."""
+"""Draw whole figures made of plots, the paper's first (Zhang, Sun & Liang 2024), and save them."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -27,7 +27,8 @@ class Importance:
     """Magnitude |θ|, and the base class of all other kinds (Han et al. 2015; Zhu & Gupta 2017).
 
     Attributes:
-        by_magnitude: True if the weights' own magnitudes are ranked, False if `ranks()` are numbers of any sign.
+        by_magnitude: True: the weights' own magnitudes are ranked. False: `ranks()` are scores of any sign, and the
+            lowest are removed.
         keeps_weights: True if removed weights are kept under the mask and may return unchanged.
         must_freeze: True if the mask has to be frozen at t_f.
 

@@ -92,7 +92,11 @@ class Run:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """One row a logged step and target."""
+        """One row a logged step and pruned weight matrix.
+
+        Columns step, layer (the block's index), kind, name, n (number of weights), sparsity, abs_mean and abs_std (of
+        the magnitudes), spike_fraction (share of the weights below the prior threshold).
+        """
         return self._frame("layers")
 
     @cached_property

@@ -40,7 +40,7 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
     if not folder.exists() or (folder.is_dir() and {file.name for file in folder.iterdir()} <= LEFTOVERS):
         return
     if not (folder / "run.json").is_file():
-        raise RunError(f"{folder} is not an empty folder; choose another: --out DIR")
+        raise RunError(f"{folder} is not an empty folder; choose another")
     if replace:
         return
     run = load_run(folder)
@@ -48,7 +48,8 @@ def check_folder(folder: str | Path, *, replace: bool = False) -> None:
         raise RunError(f"{folder} holds a {run.status} run; choose another folder, or replace it: replace=True")
     resume = "" if run.status == "finished" else f"go on with it: mgpp train --resume {folder}; or "
     raise RunError(
-        f"{folder} holds a {run.status} run; {resume}choose another folder or replace it: --out DIR or --replace"
+        f"{folder} holds a {run.status} run; {resume}choose another folder, or replace it: --replace, in Python "
+        "replace_run=True"
     )
 
 

@@ -87,7 +87,7 @@ def runs(folder: Path) -> None:
 @click.option("--movies", is_flag=True, help="Show the weights through training too, as a GIF and as a page")
 def figures(runs_folder: Path, sweep: Path | None, consistency: Path | None, out: Path, movies: bool) -> None:
     """Draw the paper's figures as PDF and PNG from logged runs."""
-    from mgpp.lab.figures import render_all
+    from mgpp.lab.render import render_all
 
     paths = render_all(runs_folder, out, sweep or SENSITIVITY_FOLDER, consistency or CONSISTENCY_FOLDER)
     if movies:

@@ -1,4 +1,4 @@
-"""Draw all figures from folders of runs, and save them."""
+"""Render all figures from folders of runs to files: what `mgpp figures` does."""
 
 from collections.abc import Callable
 from functools import partial
