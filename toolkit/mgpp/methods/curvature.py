@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mgpp.methods.base import Method
 from mgpp.methods.magnitude import Ridge
@@ -123,7 +123,8 @@ class MGPPFisher(_RankedByCurvature, MGPP):
     """
 
     label = "MGPP, ranked by curvature"
-    color, line, marker = BLUE, (0, (3, 1, 1, 1)), "*"
+    color, marker = BLUE, "*"
+    line: ClassVar[Any] = (0, (3, 1, 1, 1))
     section = "mgpp_fisher"
 
 
@@ -139,5 +140,6 @@ class L2Fisher(_RankedByCurvature, Ridge):
     """
 
     label = "L2, ranked by curvature"
-    color, line, marker = VERMILION, (0, (3, 1, 1, 1, 1, 1)), "H"
+    color, marker = VERMILION, "H"
+    line: ClassVar[Any] = (0, (3, 1, 1, 1, 1, 1))
     section = "l2_fisher"
