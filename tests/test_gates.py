@@ -173,6 +173,9 @@ def test_forgotten_draws_are_an_error():
     weight.grad = torch.ones(4)
     with pytest.raises(RuntimeError, match="begin_step"):
         pruner.before_step(0)
+    pruner.begin_step(0)
+    pruner.before_step(0)
+    pruner.after_step(0)
 
 
 def test_gates_must_be_folded():

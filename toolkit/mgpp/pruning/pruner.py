@@ -193,7 +193,6 @@ class Pruner:
         self._handover.check_read(self.weights)
         self._handover.end()
         self.is_fresh = self.is_restored = False
-        self._open = step
         if self._adds(step):  # the penalty also acts on weights that have no data gradient
             self.shards.make_gradients()
         with self.shards.gradients():
@@ -202,6 +201,7 @@ class Pruner:
                 parts = list(self.shards.values())
                 grads = [part.grad for part in parts]
                 self.penalty.at(step).add_grads_(grads, parts, n=self.n_train, compiled=self.compiled)
+        self._open = step
         if self._has_work(step):
             self._handover.begin(step, self.weights)
 
