@@ -63,7 +63,23 @@ class Spy(TrainerCallback):
             self.gradient = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def first_gradient(tmp_path, kind, accumulation, guarded=True, **arguments):
+class OwnLoss(Trainer):
+    """A loss from the logits, as for weighted classes."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        loss = nn.functional.cross_entropy(outputs.logits, inputs["labels"])
+        return (loss, outputs) if return_outputs else loss
+
+
+class SameLoss(Trainer):
+    """The model's loss, through a method of its own."""
+
+    def compute_loss(self, *args, **kwargs):
+        return super().compute_loss(*args, **kwargs)
+
+
+def first_gradient(tmp_path, kind, accumulation, guarded=True, trainer=Trainer, scaled=None, **arguments):
     """The data gradient of the first update over 16 rows, and the loss that is logged for it."""
     build, config, data = MODELS[kind]
     torch.manual_seed(0)
@@ -75,7 +91,7 @@ def first_gradient(tmp_path, kind, accumulation, guarded=True, **arguments):
         n_train=16,
     )
     spy = Spy()
-    trainer = Trainer(
+    trainer = trainer(
         model,
         TrainingArguments(
             str(tmp_path),
@@ -94,6 +110,7 @@ def first_gradient(tmp_path, kind, accumulation, guarded=True, **arguments):
         train_dataset=rows(data),
         callbacks=[spy, *([PruningCallback(pruner)] if guarded else [])],
     )
+    trainer.loss_is_scaled_for_ga = scaled
     trainer.train()
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     return spy.gradient, losses[0]
@@ -148,3 +165,18 @@ def test_only_a_training_forward_pass_of_a_trainer_changes():
     assert model.seen == {"num_items_in_batch": 8}
     hooks.remove()
     assert model.train()(labels=labels, num_items_in_batch=8) == (2.0, "logits")
+
+
+@pytest.mark.parametrize(("trainer", "scaled"), [(OwnLoss, False), (SameLoss, True), (Trainer, False), (Trainer, None)])
+def test_a_loss_of_ones_own_is_averaged_as_it_says(tmp_path, trainer, scaled):
+    whole, _ = first_gradient(tmp_path, "bert", 1)
+    parts, _ = first_gradient(tmp_path, "bert", 4, trainer=trainer, scaled=scaled)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("trainer", [OwnLoss, SameLoss])
+def test_a_loss_of_ones_own_that_does_not_say_is_refused_when_it_accumulates(tmp_path, trainer):
+    with pytest.raises(ValueError, match="loss_is_scaled_for_ga"):
+        first_gradient(tmp_path, "bert", 4, trainer=trainer)
+    first_gradient(tmp_path, "bert", 1, trainer=trainer)

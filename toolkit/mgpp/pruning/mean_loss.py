@@ -1,8 +1,10 @@
 """Make the loss of accumulated batches their mean, whatever a model does with `num_items_in_batch`."""
 
+import sys
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 
 
@@ -71,3 +73,29 @@ class MeanLoss:
 
 def _loss(outputs: Any) -> Any:
     return outputs.get("loss") if isinstance(outputs, dict) else outputs[0]
+
+
+def check_own_loss(trainer: Any) -> None:
+    """Raise ValueError if a Trainer accumulates a loss of its own and does not say whether it is averaged.
+
+    `MeanLoss` averages what a model returns. A loss that is computed from its logits is summed over the micro-batches
+    instead, unless `loss_is_scaled_for_ga` is False.
+    """
+    is_own = getattr(trainer.compute_loss, "__func__", None) is not Trainer.compute_loss
+    leaves_open = trainer.model_accepts_loss_kwargs and trainer.loss_is_scaled_for_ga is None
+    if is_own and leaves_open and trainer.args.gradient_accumulation_steps > 1:
+        raise ValueError(
+            "the Trainer has a compute_loss of its own and accumulates gradients; set its loss_is_scaled_for_ga: False "
+            "if the loss is a mean over the micro-batch, True if it is the model's own or is divided already"
+        )
+
+
+def trainer_of(callback: TrainerCallback) -> Any:
+    """Return the Trainer that calls a callback, or None: transformers hands a callback everything but the Trainer."""
+    frame = sys._getframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if callback in getattr(getattr(caller, "callback_handler", None), "callbacks", ()):
+            return caller
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
