@@ -368,7 +368,7 @@ def test_each_trial_of_a_search_has_its_own_state_and_starts_anew(tmp_path, hp_n
         {"optim": "schedule_free_adamw"},
         {"n_gpu": 2},
         {"deepspeed": "zero2.json"},
-        {"deepspeed_plugin": object()},
+        {"deepspeed_plugin": True},
         {"fsdp": True, "fsdp_plugin_args": {"fsdp_version": 1}},
     ],
     ids=str,
