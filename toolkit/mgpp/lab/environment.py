@@ -13,12 +13,14 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from mgpp.lab.models.packages import MINILM, REVIEWS, PackagedFileError
+from mgpp.lab.models.packages import CONSTRAINTS, MINILM, REVIEWS, TOOLKIT, PackagedFileError, install_command
 
-TOOLKIT = "mgpp-toolkit"
 EXTRA = "notebooks"  # checked besides the toolkit's own requirements; those of developers are not
-CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"  # there in a checkout, not in an installed wheel
-INSTALL = f"make env, or: python -m pip install -c constraints.txt -e .[{EXTRA}]"
+INSTALL = (
+    f"make env, or: python -m pip install -c constraints.txt -e .[{EXTRA}]"
+    if CONSTRAINTS.is_file()
+    else f'python -m pip install "{TOOLKIT}[{EXTRA}]"'
+)
 MEMORY_NEEDED, DISK_NEEDED = 2.5e9, 1e9  # bytes: a training of MiniLM takes 1.5 GB, ten runs with their models 1 GB
 COLUMNS = ["what", "found", "needed", "ok", "way_out"]
 FILES = {"model": MINILM, "data": REVIEWS}
@@ -78,7 +80,7 @@ def software_rows() -> Iterator[Row]:
         yield TOOLKIT, "missing", "any version", False, INSTALL
         return
     here, needed = platform.python_version(), toolkit["Requires-Python"]
-    yield "Python", here, needed, SpecifierSet(needed).contains(here), "install a newer Python, then: make env"
+    yield "Python", here, needed, SpecifierSet(needed).contains(here), f"install a newer Python, then: {INSTALL}"
     required = [Requirement(line) for line in toolkit.get_all("Requires-Dist") or []]
     names = [each.name for each in required if each.marker is None or each.marker.evaluate({"extra": EXTRA})]
     known = pins()
@@ -110,7 +112,7 @@ def file_rows() -> Iterator[Row]:
             yield what, "as needed", needed, True, ""
         except (PackagedFileError, OSError) as error:
             found, _, way_out = str(error).partition("; ")
-            yield what, found, needed, False, way_out or "make env"
+            yield what, found, needed, False, way_out or f"run: {install_command()}"
 
 
 def machine_rows() -> Iterator[Row]:

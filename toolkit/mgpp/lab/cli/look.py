@@ -14,7 +14,17 @@ from mgpp.lab.cli.options import FOLDER, NEW_RUNS_FOLDER, PATH, with_overrides
 
 RUNS_FOLDER, SENSITIVITY_FOLDER, CONSISTENCY_FOLDER = map(Path, ("data/runs", "data/sensitivity", "data/consistency"))
 
-_runs_option = click.option("--runs", "runs_folder", type=PATH, default=RUNS_FOLDER, show_default=True)
+_runs_option = click.option(
+    "--runs", "runs_folder", type=PATH, help=f"Folder of runs [{RUNS_FOLDER}, or {NEW_RUNS_FOLDER}]"
+)
+
+
+def _where_runs_are(asked: Path | None) -> Path | None:
+    """Return the folder of runs that was asked for, or the first usual one that exists; None if none does."""
+    found = asked or next((folder for folder in (RUNS_FOLDER, NEW_RUNS_FOLDER) if folder.is_dir()), None)
+    if found is None:
+        click.echo(f"no logged runs in {RUNS_FOLDER} or {NEW_RUNS_FOLDER}; name their folder: --runs DIR", err=True)
+    return found
 
 
 @click.command()
@@ -85,12 +95,13 @@ def runs(folder: Path) -> None:
 @click.option("--consistency", type=FOLDER, help=f"Runs of the simulation [{CONSISTENCY_FOLDER}, if it exists]")
 @click.option("--out", type=PATH, default=Path("figures"), show_default=True)
 @click.option("--movies", is_flag=True, help="Show the weights through training too, as a GIF and as a page")
-def figures(runs_folder: Path, sweep: Path | None, consistency: Path | None, out: Path, movies: bool) -> None:
+def figures(runs_folder: Path | None, sweep: Path | None, consistency: Path | None, out: Path, movies: bool) -> None:
     """Draw the paper's figures as PDF and PNG from logged runs."""
     from mgpp.lab.render import render_all
 
+    runs_folder = _where_runs_are(runs_folder)
     paths = render_all(runs_folder, out, sweep or SENSITIVITY_FOLDER, consistency or CONSISTENCY_FOLDER)
-    if movies:
+    if movies and runs_folder is not None:
         from mgpp.plots.movies import render_movies
 
         paths += render_movies(runs_folder, out)
@@ -102,22 +113,30 @@ def figures(runs_folder: Path, sweep: Path | None, consistency: Path | None, out
 @_runs_option
 @click.option("--only", default="*", metavar="PATTERN", help="Runs whose names match, such as '*-seed0' [all]")
 @click.option("--html", type=PATH, metavar="FILE", help="Write the page to FILE, and do not open it")
-def explore(runs_folder: Path, only: str, html: Path | None) -> None:
+def explore(runs_folder: Path | None, only: str, html: Path | None) -> None:
     """Explore the prior on real weights, in the browser.
 
     The page shows the pretrained model and logged runs. It needs no server and no internet.
     """
     from mgpp.lab.explorer.page import save_explorer
-    from mgpp.lab.models.packages import pretrained_weights
+    from mgpp.lab.models.packages import PackagedFileError, pretrained_weights
     from mgpp.runs import load_runs
 
-    matching = [run for run in load_runs(runs_folder) if fnmatchcase(run.name, only)]
+    runs_folder = _where_runs_are(runs_folder)
+    matching = [run for run in (load_runs(runs_folder) if runs_folder else []) if fnmatchcase(run.name, only)]
     if not matching and only != "*":
         raise click.BadParameter(f"{only!r} matches no run in {runs_folder}; see: mgpp runs", param_hint="--only")
     runs = [run for run in matching if not run.weights.empty]
     if not runs:
-        click.echo(f"no run in {runs_folder} has histograms: the page shows the pretrained model alone", err=True)
-    path = save_explorer(html or NEW_RUNS_FOLDER / "explorer.html", runs=runs, weights=pretrained_weights())
+        click.echo("no run has histograms: the page shows the pretrained model alone", err=True)
+    try:
+        weights = pretrained_weights()
+    except PackagedFileError as missing:
+        if not runs:
+            raise
+        click.echo(f"the page shows the runs alone: {missing}", err=True)
+        weights = {}
+    path = save_explorer(html or NEW_RUNS_FOLDER / "explorer.html", runs=runs, weights=weights)
     click.echo(path)
     if html is None:
         click.launch(str(path))

