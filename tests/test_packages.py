@@ -7,7 +7,6 @@ from click.testing import CliRunner
 from mgpp.lab.cli import main
 from mgpp.lab.models import packages
 from mgpp.lab.models.packages import MINILM, REVIEWS, PackagedFile, PackagedFileError
-from mgpp.runs import RunWarning
 
 
 @pytest.fixture
@@ -52,12 +51,13 @@ def test_the_way_out_is_possible_from_a_wheel(monkeypatch, tmp_path):
     assert not {"-c", "make"} & set(words)
 
 
+@pytest.mark.filterwarnings("default::mgpp.runs.RunWarning")
 def test_commands_work_on_what_there_is_outside_the_repository(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
-    with pytest.warns(RunWarning, match="figure_2"):
-        done = CliRunner().invoke(main, ["figures"])
+    done = CliRunner().invoke(main, ["figures"])
     assert done.exit_code == 0, done.output
+    assert "figure_2" in done.output  # is left out
     assert {path.stem for path in (tmp_path / "figures").glob("*.png")} >= {"figure_1", "figure_a1"}
     done = CliRunner().invoke(main, ["explore", "--html", "page.html"])
     assert (done.exit_code, "pip install" in done.output, "Traceback" in done.output) == (1, True, False)

@@ -13,7 +13,7 @@ from mgpp.lab.recipes.recipe import recipe_from
 from mgpp.lab.tasks import TASKS
 from mgpp.lab.training.train import resume
 from mgpp.methods import METHODS
-from mgpp.runs import mark_failed
+from mgpp.runs import load_runs, mark_failed
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,9 +23,34 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 DOCUMENTS += [ROOT / folder / "README.md" for folder in FOLDERS]
 
 
-def test_the_loop_of_the_readme_prints_what_it_says(capsys):
+def test_the_loop_of_the_readme_prints_what_it_says(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exec(CODE[0], {})
     assert capsys.readouterr().out.strip() == CODE[0].rstrip().rpartition("  # ")[2]
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_loops_of_ones_own_are_logged_compared_drawn_and_exported(tiny_model_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my-folder").symlink_to(tiny_model_folder)
+    words = {"refund": "money back", "bug": "it crashed", "praise": "love it", "question": "how to"}
+    lines = [f"{words[kind]} {number},{kind}" for number in range(40) for kind in words]
+    Path("my.csv").write_text("\n".join(["text,label", *lines]))
+    page = (ROOT / "docs" / "own_loop.md").read_text(encoding="utf-8")
+    setup, *loops, afterwards = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    names = {}
+    for code in (setup, *loops, afterwards):
+        exec(code, names)
+    assert [len(loop.splitlines()) <= 12 for loop in loops] == [True] * 3
+    runs = {run.name: run for run in load_runs("runs")}
+    assert {name: (run.status, run.method) for name, run in runs.items()} == {
+        name: ("finished", name) for name in ("mgpp", "l2", "gmp")
+    }
+    assert all(run.final["zeros"] == round(0.9 * run.info["targets"]["count"]) for run in runs.values())
+    assert all(0 <= run.final["accuracy"] <= 1 for run in runs.values())
+    assert Path("pictures/figure_2.png").exists()
+    assert Path("pruned/README.md").exists()
+    assert Path("pruned-gmp/config.json").exists()
 
 
 def test_the_readme_is_short():
