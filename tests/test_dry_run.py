@@ -194,3 +194,15 @@ def test_running_text_is_assumed_until_it_is_given(tmp_path):
     count, origin = count_examples(with_data("clm-gpt2", tmp_path, model=str(model), max_length=16))
     assert origin == "counted"
     assert 0 < count < 200
+
+
+def test_a_partial_choice_of_targets_is_told():
+    partial = load_recipe("glue-rte-bert", **{"targets.include": r"intermediate\.dense\.weight$"})
+    assert "33.3% of the linear maps" in dry_run(partial)
+    assert "of the linear maps" not in dry_run(load_recipe("glue-rte-bert"))
+
+
+def test_a_preset_of_an_earlier_recipe_loads_and_changes_nothing():
+    recipe = load_recipe("glue-rte-bert", **{"targets.preset": "bert"})
+    with pytest.warns(UserWarning, match="preset"):
+        assert plan_of(recipe).total == 84_934_656
