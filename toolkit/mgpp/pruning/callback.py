@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import Module
 from transformers import TrainerCallback, TrainerState
 
-from mgpp.pruning.mean_loss import MeanLoss, check_own_loss, trainer_of
+from mgpp.pruning.mean_loss import MeanLoss, sums_own_loss, trainer_of
 from mgpp.pruning.observer import Observer, Writer
 from mgpp.pruning.pruner import Pruner, SparsityError
 from mgpp.pruning.sharded.peers import Peers
@@ -63,8 +63,8 @@ class PruningCallback(TrainerCallback):
 
         Raises:
             ValueError: if the training ends before pruning does, `n_train` is not the number of training examples, the
-                training goes on without the masks it had or with those of another step, an argument of the Trainer
-                is one of `mgpp.pruning.trainer_arguments`, or its own `compute_loss` may not average.
+                training goes on without the masks it had or with those of another step, or an argument of the Trainer
+                is one of `mgpp.pruning.trainer_arguments`.
         """
         check_arguments(args)
         end = self.pruner.sparsity.end_step
@@ -76,13 +76,11 @@ class PruningCallback(TrainerCallback):
         check_count(self.pruner.n_train, getattr(kwargs.get("train_dataloader"), "dataset", None))
         _begin(self.pruner, state.global_step)
         self._release()
-        trainer = trainer_of(self)
-        if trainer is not None:
-            check_own_loss(trainer)
         if kwargs.get("model") is not None:
             bind(self.pruner, kwargs["model"])
+            trainer = trainer_of(self)
             if getattr(trainer, "loss_is_scaled_for_ga", None) is not False:  # else the Trainer divides
-                self._mean_loss = MeanLoss(kwargs["model"])
+                self._mean_loss = MeanLoss(kwargs["model"], sums=trainer is not None and sums_own_loss(trainer))
         if self.observer is not None:
             steps = {"total": state.max_steps, "begin": self.pruner.sparsity.begin_step, "end": end}
             self.observer.writer.update(steps=steps)

@@ -19,6 +19,10 @@ class MeanLoss:
 
     Args:
         model: the Trainer's, wrapped or not.
+        sums: whether the Trainer sums the losses of a batch if the model is not given N, see `sums_own_loss`.
+
+    Raises:
+        ValueError: in a forward pass without N, if the Trainer sums.
 
     Example:
         >>> class Model(nn.Module):
@@ -32,7 +36,8 @@ class MeanLoss:
         >>> hooks.remove()
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, *, sums: bool = False):
+        self.sums = sums
         loss = LOSS_MAPPING.get(str(getattr(model, "loss_type", None)))
         config = getattr(model, "config", None)
         # the Trainer's own rule: such a loss predicts the label after each position, so the first is none
@@ -51,6 +56,11 @@ class MeanLoss:
     def _before(self, model: nn.Module, args: Any, inputs: dict[str, Any]) -> Any:
         self._total = inputs.get("num_items_in_batch") if model.training else None
         if self._total is None:
+            if self.sums and model.training:
+                raise ValueError(
+                    "the Trainer has a compute_loss of its own and accumulates gradients; set its "
+                    "loss_is_scaled_for_ga: False if this loss is the mean of a micro-batch, True if it is divided"
+                )
             return None
         return args, {name: each for name, each in inputs.items() if name != "num_items_in_batch"}
 
@@ -75,19 +85,11 @@ def _loss(outputs: Any) -> Any:
     return outputs.get("loss") if isinstance(outputs, dict) else outputs[0]
 
 
-def check_own_loss(trainer: Any) -> None:
-    """Raise ValueError if a Trainer accumulates a loss of its own and does not say whether it is averaged.
-
-    `MeanLoss` averages what a model returns. A loss that is computed from its logits is summed over the micro-batches
-    instead, unless `loss_is_scaled_for_ga` is False.
-    """
+def sums_own_loss(trainer: Any) -> bool:
+    """Return whether a Trainer has a `compute_loss` of its own, whose losses it would sum over the micro-batches."""
     is_own = getattr(trainer.compute_loss, "__func__", None) is not Trainer.compute_loss
-    leaves_open = trainer.model_accepts_loss_kwargs and trainer.loss_is_scaled_for_ga is None
-    if is_own and leaves_open and trainer.args.gradient_accumulation_steps > 1:
-        raise ValueError(
-            "the Trainer has a compute_loss of its own and accumulates gradients; set its loss_is_scaled_for_ga: False "
-            "if the loss is a mean over the micro-batch, True if it is the model's own or is divided already"
-        )
+    sums = trainer.model_accepts_loss_kwargs and getattr(trainer, "loss_is_scaled_for_ga", None) is None
+    return is_own and sums and trainer.args.gradient_accumulation_steps > 1
 
 
 def trainer_of(callback: TrainerCallback) -> Any:

@@ -115,6 +115,8 @@ def train_toy(
     pruners = [Pruner(group, **how) for group in (layers if threshold_per_layer else [model.targets])]
     start = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
     mover = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer](model.parameters(), lr=start)
+    if clip_prior_too:
+        _clip_in_step(mover, max_grad_norm)
     rate, rows, finite = LinearRamp(start, 0.1 * start, begin_step=0, end_step=STEPS), [], True
     for step in range(steps):
         mover.param_groups[0]["lr"] = rate(step)
@@ -152,17 +154,18 @@ def _gradients_(
         pruner.before_step(step)
     prior_norm = float((model.flat_grad - clipped).norm())
     if clip_prior_too:
-        length = nn.utils.clip_grad_norm_(_unwatched(model), max_norm)
+        length = nn.utils.get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
     passed = min(1.0, max_norm / max(float(length), 1e-30))
     return {"loss": 2 * errors.mean().item(), "data_norm": data_norm, "prior_norm": prior_norm, "passed": passed}
 
 
-def _unwatched(model: ToyModel) -> list[nn.Parameter]:
-    """Return parameters that share the gradients' memory: the Pruner refuses a gradient that changes after it."""
-    twins = [nn.Parameter(weight.data) for weight in model.parameters()]
-    for twin, weight in zip(twins, model.parameters(), strict=True):
-        twin.grad = None if weight.grad is None else weight.grad.data
-    return twins
+def _clip_in_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    """Clip all gradients within the optimizer's step: the Pruner refuses it before."""
+
+    def _clip(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        nn.utils.clip_grad_norm_((w for group in optimizer.param_groups for w in group["params"]), max_norm)
+
+    optimizer.register_step_pre_hook(_clip)
 
 
 def _pruning(pruners: Sequence[Pruner], step: int) -> dict[str, Any]:
