@@ -348,5 +348,12 @@ def test_a_weight_that_is_computed_is_named(tiny_bert):
         prunable_weights(tiny_bert)
 
 
+def test_whole_models_in_a_list_are_no_blocks(tiny_bert):
+    names = names_of(tiny_bert)
+    assert names_of(nn.ModuleList([tiny_bert])) == [f"0.{name}" for name in names]
+    tower = nn.Sequential(tiny_bert, nn.Linear(8, 8))
+    assert names_of(nn.ModuleList([tower])) == [f"0.0.{name}" for name in names]
+
+
 def test_compiled_models_have_the_same_targets(tiny_bert):
     assert names_of(torch.compile(tiny_bert)) == names_of(tiny_bert)

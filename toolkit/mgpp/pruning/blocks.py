@@ -55,9 +55,10 @@ def _blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _is_block(element: nn.Module) -> bool:
-    if isinstance(element, nn.ModuleList | nn.ModuleDict | PreTrainedModel):
+    parts = list(element.modules())
+    if isinstance(element, nn.ModuleList | nn.ModuleDict) or any(isinstance(part, PreTrainedModel) for part in parts):
         return False  # the lists inside are looked at for themselves
-    return any(_maps_back(module) for module in element.modules())
+    return any(map(_maps_back, parts))
 
 
 def _maps_back(module: nn.Module) -> bool:
