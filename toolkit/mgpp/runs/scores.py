@@ -1,19 +1,20 @@
-"""Format metrics: shares in percent, a loss or a perplexity as it is."""
+"""Format metrics: shares in percent, all others as they are."""
 
 import math
+import re
 
-NO_SHARES = {"perplexity", "loss"}
+SHARES = re.compile("accuracy|f1|matthews|pearson|spearman|match|rouge|precision|recall|auc|score", re.IGNORECASE)
 
 
 def unit(metric: str) -> tuple[float, str]:
-    """Return the factor of a metric in tables and figures, and its name there.
+    """Return the factor of a metric in tables and figures, and its name there; one that is not known is no share.
 
     Example:
-        >>> unit("accuracy"), unit("perplexity")
-        ((100.0, 'accuracy, %'), (1.0, 'perplexity'))
+        >>> unit("accuracy"), unit("mse")
+        ((100.0, 'accuracy, %'), (1.0, 'mse'))
     """
     words = metric.replace("_", " ")
-    return (1.0, words) if metric in NO_SHARES else (100.0, f"{words}, %")
+    return (100.0, f"{words}, %") if SHARES.search(metric) else (1.0, words)
 
 
 def format_score(metric: str, value: float, error: float | None = None) -> str:
@@ -24,7 +25,7 @@ def format_score(metric: str, value: float, error: float | None = None) -> str:
         ('accuracy 75.6% ± 1.2%', 'perplexity 159.613 ± 0.049')
     """
     known = error is not None and math.isfinite(error)
-    if metric not in NO_SHARES:
+    if SHARES.search(metric):
         return f"{metric} {value:.1%}" + (f" ± {error:.1%}" if known else "")
     if not known or not error or not math.isfinite(value):
         return f"{metric} {value:.4g}"
