@@ -11,7 +11,7 @@ from mgpp import L1, L2, METHODS, AnnealedPrior, CubicSparsity, MixtureGaussianP
 def test_every_method_is_built_from_a_recipe(name):
     recipe = load_recipe("reviews", method=name)
     penalty = recipe.method_settings().penalty(CubicSparsity(0.0, 0.5, 10, 20))
-    expected = {"mgpp": MixtureGaussianPrior, "l2": L2, "l1": L1}.get(name, NoPenalty)
+    expected = {"mgpp": MixtureGaussianPrior, "l2": L2, "l1": L1}.get(name.removesuffix("-fisher"), NoPenalty)
     assert type(penalty.at(15)) is expected
 
 

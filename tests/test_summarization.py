@@ -166,4 +166,4 @@ def test_what_is_wrong_is_said_first(tokenizer, tmp_path, monkeypatch):
         TASKS["cnn-dailymail"](tokenizer, TaskSettings(data=tmp_path))
     monkeypatch.setattr(summarization, "find_spec", lambda name: None)
     with pytest.raises(RecipeError, match="rouge-score"):
-        TASKS["xsum"](tokenizer, TaskSettings(data=tmp_path / "nowhere"))
+        TASKS["xsum"](tokenizer, TaskSettings(data=tmp_path))
