@@ -25,6 +25,8 @@ ENCODERS = BERT_LIKE + words("ibert xlnet funnel fnet")
 EXPERTS = words("mixtral qwen2_moe qwen3_moe olmoe gpt_oss llama4_text dbrx jetmoe jamba granitemoe")
 PAIRS = words("bart t5 pegasus marian prophetnet switch_transformers nllb-moe")
 OTHERS = words("vit beit dinov2 swin clip blip whisper wav2vec2 gemma3 llava qwen2_5_vl lxmert")
+FAMILIES = DECODERS + ENCODERS + EXPERTS + PAIRS + OTHERS
+QUICK = words("bert modernbert gpt2 llama qwen3_moe t5 vit whisper")  # the others are among the slow tests
 CHANGES = {
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
@@ -59,7 +61,9 @@ def zeros(model):
     return {name: int((weight == 0).sum()) for name, weight in prunable_weights(model).items()}
 
 
-@pytest.mark.parametrize("model_type", DECODERS + ENCODERS + EXPERTS + PAIRS + OTHERS)
+@pytest.mark.parametrize(
+    "model_type", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+)
 def test_any_architecture_is_pruned_logged_drawn_exported_and_reloaded(model_type, tmp_path):
     torch.manual_seed(0)
     model = tiny_transformer(model_type, **CHANGES.get(model_type, {}))

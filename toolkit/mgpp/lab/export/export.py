@@ -103,7 +103,10 @@ def _targets(run: Run) -> dict[str, dict[str, Any]]:
     if not run.checkpoint.is_dir():
         again = "mgpp.record(..., model=model)" if own else "save_model=true"
         raise ExportError(f"{run.checkpoint} is missing (git keeps no weights): repeat the run with {again}")
-    return {row["name"]: {"layer": row["layer"], "kind": row["kind"]} for row in run.info["targets"]["table"]}
+    try:
+        return {row["name"]: {"layer": row["layer"], "kind": row["kind"]} for row in run.info["targets"]["table"]}
+    except (KeyError, TypeError) as error:
+        raise ExportError(f"{run.folder}/run.json: targets.table does not list pruned matrices: {error!r}") from error
 
 
 def _load_model(folder: Path, dtype: str | None) -> PreTrainedModel:
