@@ -24,8 +24,31 @@ from mgpp.runs import load_run
 collect_ignore = ["benchmarks", "reliability"]  # run by `make bench` and `make reliability`, and in small by tests
 
 # The longest first, so that of several processes none is left alone with a long file at the end.
-LONGEST = ("methods_and_tasks", "launchers", "distributed", "notebooks", "sweep", "benchmarks", "browser", "resume")
-LONGEST += ("shards", "faults", "trust", "workshop", "cli", "train", "failure_gallery", "figures", "dry_run", "movies")
+LONGEST = (
+    "any_transformer",
+    "methods_and_tasks",
+    "launchers",
+    "distributed",
+    "notebooks",
+    "sweep",
+    "benchmarks",
+    "browser",
+)
+LONGEST += (
+    "resume",
+    "record",
+    "own_texts",
+    "shards",
+    "faults",
+    "trust",
+    "workshop",
+    "cli",
+    "train",
+    "failure_gallery",
+    "figures",
+    "dry_run",
+    "movies",
+)
 
 # no deadline: a slow machine is no failure; in CI the same examples every time
 settings.register_profile("mgpp", deadline=None, derandomize="CI" in os.environ)
