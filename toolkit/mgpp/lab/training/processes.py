@@ -100,15 +100,21 @@ def is_set(variable: str) -> bool:
 
 
 class NullWriter:
-    """A writer for all processes but the main one: it accepts every call and writes nothing.
+    """A writer for all processes but the main one: it takes what a `Writer` takes, and drops it.
 
     Example:
         >>> with NullWriter() as writer:
         ...     writer.metrics({"step": 0})
     """
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Drop a row."""
+
+    def part(self, frame: str, step: int, rows: Any) -> None:
+        """Drop the rows of a frame."""
+
+    def update(self, **info: Any) -> None:
+        """Drop what is known of the run."""
 
     def __enter__(self) -> Self:
         return self
