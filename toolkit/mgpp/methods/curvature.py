@@ -80,6 +80,7 @@ class Curvature(Importance):
 class _RankedByCurvature(Method):
     """What the methods of this module share."""
 
+    grid = ()  # not tuned yet, whatever the trials of a base class chose
     floats_per_weight = 1
     decay: float = 0.98
     exponent: float = 1.0
