@@ -158,7 +158,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist load
 test: env
 	@$(PYTEST) -m "not slow"
 
-# the tests that start other programs: process groups, clusters, kernels of notebooks, JupyterLab
+# the tests that start other programs (process groups, clusters, notebooks, JupyterLab) or try dozens of models
 test-slow: env
 	@$(PYTEST) -m slow
 
