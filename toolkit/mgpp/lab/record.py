@@ -14,7 +14,7 @@ from mgpp.lab.training.sharding import save_model
 from mgpp.methods import METHODS
 from mgpp.prior.penalties import NoPenalty
 from mgpp.pruning.importance import Importance
-from mgpp.pruning.observer import Observer
+from mgpp.pruning.observer import Observer, histogram_rows
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import target_table
 from mgpp.runs import METRICS_COLUMNS, Run, RunWriter
@@ -87,10 +87,18 @@ class Log:
         self.total = info.get("steps", {}).get("total", self.total)  # a Trainer knows
         self.writer.update(**info)
 
-    def finish(self, metric: str | None, higher_is_better: bool | None) -> None:
-        """Log the last step, audit the zeros, and write the final metrics."""
+    def _log_last_step(self) -> None:
+        """Log the row and the histogram of the last step, which is known as the last only now."""
+        if self._observer is None:
+            return
+        self._observer.is_due(self._step, self._step + 1)
         if not self._is_logged:
             self._measure()
+        self.writer.part("weights", self._step, histogram_rows(self.pruner.shards, self._step))
+
+    def finish(self, metric: str | None, higher_is_better: bool | None) -> None:
+        """Log the last step, audit the zeros, and write the final metrics."""
+        self._log_last_step()
         if self.total is None:
             self.update(steps=_steps(self.pruner, self._step + 1))
         own = [name for name in self.final if not name.endswith("_se") and name != "loss"]

@@ -6,6 +6,7 @@ Read this module first. The mathematics is in `mgpp.prior`, exact thresholds and
 import math
 import warnings
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -123,7 +124,7 @@ class Pruner:
     ):
         _check_weights(weights)
         _warn_of_half_precision(weights)
-        self.weights = dict(weights)
+        self.weights = copy(weights) if isinstance(weights, dict) else dict(weights)  # `Targets` know more than names
         self.shards = Shards(self.weights)
         self.penalty: PenaltySchedule = penalty or NoPenalty()
         self.n_train = check_count("Pruner", "n_train", n_train, 1)
@@ -169,7 +170,8 @@ class Pruner:
         _check_weights(weights)
         _check_same(weights, self.weights, "Pruner.bind")
         state, fresh, restored = self.state_dict(), self.is_fresh, self.is_restored
-        self.weights = dict(weights)
+        self.weights = copy(self.weights)
+        self.weights.update(weights)
         self.shards = Shards(self.weights)
         self.shards.copies = copies or self.shards.copies
         self.load_state_dict(state)
