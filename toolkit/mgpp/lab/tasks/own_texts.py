@@ -1,4 +1,4 @@
-"""The task `text-classification`: labels or scores of any texts, read from files of one's own.
+"""Define the task `text-classification`: labels or scores of any texts, read from files of one's own.
 
 Columns, labels and splits are taken as they are found, unless the recipe's section `text` says otherwise.
 """
