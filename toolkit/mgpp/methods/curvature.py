@@ -80,7 +80,8 @@ class Curvature(Importance):
 class _RankedByCurvature(Method):
     """What the methods of this module share."""
 
-    grid = ()  # not tuned yet, whatever the trials of a base class chose
+    # not tuned yet, whatever the trials of a base class chose
+    grid: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     floats_per_weight = 1
     decay: float = 0.98
     exponent: float = 1.0
