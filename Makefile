@@ -154,8 +154,10 @@ docs: env .venv/.docs
 	@$(INSTALL) -e ".[docs]"
 	@touch $@
 
+# the whole repository is served, as notebooks show files beside them; its own extension opens pages in a new tab
 lab: env
-	@$(BIN)/jupyter lab notebooks/0_start_here.ipynb
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/0_start_here.ipynb \
+		--LabServerApp.extra_labextensions_path=tools/jupyterlab
 
 # the minute before a commit: style, types and the tests of the library itself
 CORE_TESTS := chunks mixture penalties schedules events masks scope threshold targets pruner callback observer runs locks imports

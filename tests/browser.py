@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 MINUTE = 60_000  # milliseconds
+TOKEN = "for-tests"  # of JupyterLab
 
 
 def find_chromium() -> str | None:
@@ -37,24 +39,31 @@ def chromium():
 
 @contextmanager
 def jupyter_lab(folder: Path, home: Path):
-    """JupyterLab serving `folder`, with all its own files in `home`; yields a function from notebook to address."""
-    token = "for-tests"
+    """`make lab` in `folder`, with all files of the server in `home`; yields a function from notebook to address."""
     server = subprocess.Popen(
         [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"),
-            *("--ServerApp.port=0", f"--ServerApp.root_dir={folder}"),  # any port that is free when it starts
-            *(f"--IdentityProvider.token={token}", "--LabApp.extension_manager=readonly"),
+            *(sys.executable, "-m", "jupyterlab", *_options_of_make_lab(), "--no-browser", "--allow-root"),
+            *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"),  # any port that is free when it starts
+            *(f"--IdentityProvider.token={TOKEN}", "--LabApp.extension_manager=readonly"),
         ],
+        cwd=folder,
         env=_environment(home),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        root = _address_when_ready(home, token)
-        yield lambda path: f"{root}doc/workspaces/{time.time_ns()}/tree/{path}?token={token}"
+        root = _address_when_ready(home)
+        yield lambda path: f"{root}lab/workspaces/{time.time_ns()}/tree/{path}?token={TOKEN}"
     finally:
         server.terminate()
         server.wait(timeout=120)
+
+
+def _options_of_make_lab() -> list[str]:
+    words = subprocess.run(
+        ["make", "-n", "--no-print-directory", "lab"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    return shlex.split(words.replace("\\\n", " ").rpartition("jupyter lab ")[2])
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -69,17 +78,24 @@ def _environment(home: Path) -> dict[str, str]:
     return environment
 
 
-def _address_when_ready(home: Path, token: str, seconds: float = 300) -> str:
+def _address_when_ready(home: Path, seconds: float = 300) -> str:
     """Where the server is, which it writes down when it has a port."""
     for _ in range(int(seconds * 5)):
         try:
             (note,) = (home / "runtime_dir").glob("jpserver-*.json")
             address = json.loads(note.read_text(encoding="utf-8"))["url"]
-            with urllib.request.urlopen(f"{address}api/status?token={token}", timeout=5):
+            with urllib.request.urlopen(f"{address}api/status?token={TOKEN}", timeout=5):
                 return address
         except (OSError, ValueError):  # no note yet, or half of one, or no answer
             time.sleep(0.2)
     raise TimeoutError("JupyterLab did not start")
+
+
+def stop_kernels(page: Page) -> None:
+    """Stop all kernels of the JupyterLab that a page shows."""
+    sessions, headers = page.url.partition("/lab")[0] + "/api/sessions", {"Authorization": f"token {TOKEN}"}
+    for session in page.request.get(sessions, headers=headers).json():
+        page.request.delete(f"{sessions}/{session['id']}", headers=headers)
 
 
 def run_all(page: Page, address: str) -> None:

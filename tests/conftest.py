@@ -32,6 +32,7 @@ LONGEST = (
     "notebooks",
     "sweep",
     "benchmarks",
+    "served",
     "browser",
 )
 LONGEST += (
