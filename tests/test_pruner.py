@@ -17,6 +17,7 @@ from mgpp import (
     prunable_weights,
 )
 from mgpp.methods import METHODS
+from mgpp.pruning.state import check_continues_at
 
 
 def make(sizes=((4, 5), (30,)), **options):
@@ -493,10 +494,10 @@ def test_a_state_continues_at_its_own_step_only():
     state = pruner.state_dict()
     _, other = make()
     other.load_state_dict(state)
-    other.check_continues_at(10)
+    check_continues_at(other, 10)
     for step in (0, 7, 9, 11, 12):
         with pytest.raises(ValueError, match="step"):
-            other.check_continues_at(step)
+            check_continues_at(other, step)
     with pytest.raises(StepError):
         other.before_step(9)
 
@@ -507,10 +508,10 @@ def test_older_states_without_step_and_schedule_load_and_are_checked_by_their_ev
     state = {key: value for key, value in pruner.state_dict().items() if key not in ("step", "schedule")}
     _, other = make()
     other.load_state_dict(state)
-    other.check_continues_at(10)
+    check_continues_at(other, 10)
     for step in (3, 7, 12):
         with pytest.raises(ValueError, match="event"):
-            other.check_continues_at(step)
+            check_continues_at(other, step)
     optimizer = torch.optim.Adam(other.weights.values(), lr=0.05)
     run(other, 30, optimizer, first=10)
     assert other.audit() == 45

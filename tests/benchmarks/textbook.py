@@ -8,7 +8,7 @@ import torch
 
 from mgpp import MixtureGaussianPrior
 from mgpp.architectures import kind_of, layer_of
-from mgpp.pruning.pruner import PruneEvent
+from mgpp.pruning.events import PruneEvent
 from mgpp.runs.histograms import BIN_EDGES, signed_bins
 
 
@@ -66,7 +66,7 @@ def after_step(pruner, step):
     if is_event and k:
         cut, pruner.bool_masks, regrown, changed = prune(weights, k, old)
         removed = sum(int((~mask).sum()) for mask in old)
-        pruner.event = PruneEvent(step, cut, regrown / removed if removed else 0.0, changed / pruner.total)
+        pruner.events.last = PruneEvent(step, cut, regrown / removed if removed else 0.0, changed / pruner.total)
 
 
 @torch.no_grad()

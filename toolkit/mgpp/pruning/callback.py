@@ -13,6 +13,7 @@ from mgpp.pruning.observer import Observer, Writer
 from mgpp.pruning.pruner import Pruner, SparsityError
 from mgpp.pruning.sharded.peers import Peers
 from mgpp.pruning.sharded.shards import is_dtensor
+from mgpp.pruning.state import check_continues_at
 from mgpp.pruning.targets import parameters_by_name
 from mgpp.pruning.trainer_arguments import check_arguments
 
@@ -193,7 +194,7 @@ def _begin(pruner: Pruner, step: int) -> None:
         )
         pruner.reset()
     else:
-        pruner.check_continues_at(step)
+        check_continues_at(pruner, step)
 
 
 def checkpoint_of(args: Any, state: TrainerState) -> Path:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mgpp.pruning.sharded.shards import Shards, is_dtensor, part_of
-from mgpp.pruning.targets import _WRAPPER_PREFIXES, parameters_by_name
+from mgpp.pruning.targets import WRAPPER_PREFIXES, parameters_by_name
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def find_copies(model: nn.Module | Mapping[str, Tensor], targets: Mapping[str, T
         tensor([1., 1.])
     """
     named = parameters_by_name(model) if isinstance(model, nn.Module) else model
-    tensors: dict[str, Tensor] = {_WRAPPER_PREFIXES.sub("", name): tensor for name, tensor in named.items()}
+    tensors: dict[str, Tensor] = {WRAPPER_PREFIXES.sub("", name): tensor for name, tensor in named.items()}
     first = next(iter(targets))
     prefixes = [name.removesuffix(first) for name in tensors if f".{name}".endswith(f".{first}")]
     whole = [prefix for prefix in prefixes if all(prefix + name in tensors for name in targets)]

@@ -3,11 +3,8 @@
 Read this module first. The mathematics is in `mgpp.prior`, exact thresholds and masks in the modules beside this one.
 """
 
-import math
-import warnings
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -15,11 +12,13 @@ from torch import Tensor
 
 from mgpp.prior.penalties import NoPenalty, Penalty, check_count
 from mgpp.prior.schedules import CubicSparsity
+from mgpp.pruning import state as states
+from mgpp.pruning.checks import check_same, check_weights, warn_of_half_precision
 from mgpp.pruning.copies import zero_in_copy_
+from mgpp.pruning.events import PruneEvent, PruneEvents
 from mgpp.pruning.handover import Handover, StepError
 from mgpp.pruning.importance import Importance
-from mgpp.pruning.masks import apply_, pack, remove_lowest_, unpack
-from mgpp.pruning.scope import Scope, groups, split_evenly
+from mgpp.pruning.scope import Scope
 from mgpp.pruning.sharded.peers import Peers
 from mgpp.pruning.sharded.shards import Shards
 
@@ -33,25 +32,6 @@ class PenaltySchedule(Protocol):
 
 class SparsityError(RuntimeError):
     """The model does not hold exactly as many zeros as the schedule promises."""
-
-
-@dataclass(frozen=True)
-class PruneEvent:
-    """Describe the last prune event.
-
-    Attributes:
-        step: training step of the event.
-        threshold: the pruning threshold: the k-th smallest magnitude, or rank. With scope "matrix" the largest of the
-            matrices' thresholds.
-        regrown: share of the weights zeroed at the previous event that were nonzero again at this one. If weights are
-            kept under the mask: the share that this event restores.
-        churn: mask churn, the share of all weights that were kept at one of the two events and not at the other.
-    """
-
-    step: int
-    threshold: float
-    regrown: float
-    churn: float
 
 
 class Pruner:
@@ -122,8 +102,8 @@ class Pruner:
         freeze: bool = True,
         compiled: bool = False,
     ):
-        _check_weights(weights)
-        _warn_of_half_precision(weights)
+        check_weights(weights)
+        warn_of_half_precision(weights)
         self.weights = copy(weights) if isinstance(weights, dict) else dict(weights)  # `Targets` know more than names
         self.shards = Shards(self.weights)
         self.penalty: PenaltySchedule = penalty or NoPenalty()
@@ -137,17 +117,15 @@ class Pruner:
             raise ValueError("Pruner: freeze=False, but the gates are folded into the weights at t_f; set freeze=True")
         self.importance.attach(self.shards)
         self.sparsity = self.importance.schedule(sparsity)
-        self._groups = groups(self.weights, scope)
+        self.events = PruneEvents(self.shards, self.importance, scope, allow_regrowth=allow_regrowth)
         self._handover = Handover()
         self._forget()
 
     def _forget(self) -> None:
-        self.event: PruneEvent | None = None
+        self.events.forget()
         self.is_fresh, self.is_restored = True, False  # until the first step or a loaded state; from one to a step
         self.next_step: int | None = 0  # None: after loading a state of a version that did not note it
         self._open = -1  # the step whose before_step came and whose after_step did not
-        self._bits: dict[str, Tensor] = {}  # packed masks; empty before the first prune event
-        self._recent: list[tuple[int, float]] = []  # count and threshold of the last two events
         self._handover.end()
 
     def reset(self) -> None:
@@ -167,20 +145,21 @@ class Pruner:
         Raises:
             ValueError: if names or shapes differ.
         """
-        _check_weights(weights)
-        _check_same(weights, self.weights, "Pruner.bind")
+        check_weights(weights)
+        check_same(weights, self.weights, "Pruner.bind")
         state, fresh, restored = self.state_dict(), self.is_fresh, self.is_restored
         self.weights = copy(self.weights)
         self.weights.update(weights)
         self.shards = Shards(self.weights)
         self.shards.copies = copies or self.shards.copies
+        self.events.shards = self.shards
         self.load_state_dict(state)
         self.is_fresh, self.is_restored = fresh, restored
 
     def begin_step(self, step: int) -> None:
         """Draw the gates of this step, if the importance has gates. Call it before the forward pass."""
-        if self._is_ranking and self.importance.begin_step(step):
-            apply_(self.shards, self._bits)
+        if self.is_ranking and self.importance.begin_step(step):
+            self.events.apply_()
 
     def before_step(self, step: int) -> None:
         """Read the data gradient and add the penalty's, once an optimizer update.
@@ -228,19 +207,18 @@ class Pruner:
     def _has_work(self, step: int) -> bool:
         """Tell whether `before_step` adds to the gradient or reads it."""
         reads = type(self.importance).observe is not Importance.observe
-        return self._adds(step) or (reads and self._is_ranking)
+        return self._adds(step) or (reads and self.is_ranking)
 
     def _observe(self, step: int) -> None:
         """Pass the data gradient to the importance."""
-        if not self._is_ranking:
+        if not self.is_ranking:
             return
         if self.importance.by_magnitude or self._gradients_are_finite():
             self.importance.observe(step)
         else:
             self.importance.skip(step)
         if self.importance.keeps_weights:  # weights under the mask have no part in the loss
-            gradients = {name: part.grad for name, part in self.shards.items() if part.grad is not None}
-            apply_(gradients, {name: bits for name, bits in self._bits.items() if name in gradients})
+            self.events.apply_to_gradients_()
 
     def _gradients_are_finite(self) -> bool:
         finite = [part.grad.isfinite().all() for part in self.shards.values() if part.grad is not None]
@@ -262,30 +240,35 @@ class Pruner:
         if self._open < 0:
             self._check_is_new(step)
         self._handover.end()
-        event = self._newest_event(step)
+        event = self.newest_event(step)
         is_event = event is not None and (self.event is None or self.event.step < event)
-        if self._is_ranking:
+        if self.is_ranking:
             self.importance.update(step)
         stays = self.phase(step) == "frozen" or self.importance.keeps_weights
         if not self.allow_regrowth or (stays and not is_event):
-            apply_(self.shards, self._bits)
+            self.events.apply_()
         if event is not None and is_event:
-            self._prune_(event)
-            if not self._is_ranking:
+            self.events.prune_(event, self.target_count(event))
+            if not self.is_ranking:
                 self.importance.finish()
-                apply_(self.shards, self._bits)
+                self.events.apply_()
         self.is_fresh, self._open, self.next_step = False, -1, step + 1
 
-    def _newest_event(self, step: int) -> int | None:
+    def newest_event(self, step: int) -> int | None:
         """Return the step of the newest prune event up to `step`; an event that was missed is made up for."""
         if not self.freeze and step >= self.sparsity.end_step:
             return step
         return self.sparsity.newest_event(step, self.interval)
 
     @property
-    def _is_ranking(self) -> bool:
+    def event(self) -> PruneEvent | None:
+        """The last prune event, None before the first."""
+        return self.events.last
+
+    @property
+    def is_ranking(self) -> bool:
         """Tell whether weights are still ranked, which ends when the mask is frozen."""
-        return not self._has_frozen(self.event)
+        return not self.has_frozen(self.event)
 
     def phase(self, step: int) -> str:
         """Return "warmup", "pruning" or "frozen"; with `freeze=False` it stays "pruning" to the end."""
@@ -310,51 +293,7 @@ class Pruner:
 
         They are unpacked at every call: the Pruner stores one bit a weight.
         """
-        return {
-            name: unpack(bits, self.shards[name].numel()).view(self.shards[name].shape)
-            for name, bits in self._bits.items()
-        }
-
-    def _prune_(self, step: int) -> None:
-        count, removed = self.target_count(step), self._recent[-1][0] if self._recent else 0
-        ranks = None if self.importance.by_magnitude else self._ranks()
-        threshold, changed, regrown = -math.inf, 0, 0
-        bits: dict[str, Tensor] = {}
-        for names, goes, gone in zip(self._groups, self._split(count), self._split(removed), strict=True):
-            cut, pruned = remove_lowest_(
-                self.shards.only(names),
-                goes,
-                ranks=None if ranks is None else {name: ranks[name] for name in names},
-                old={name: self._bits[name] for name in names if self._bits},
-                removed=gone,
-                expected=self._expected_threshold(goes),
-                allow_regrowth=self.allow_regrowth,
-                under_mask=self.importance.keeps_weights,
-            )
-            threshold, bits = max(threshold, cut.threshold), bits | pruned.masks
-            changed, regrown = changed + pruned.changed, regrown + pruned.regrown
-        self._bits, self._recent = bits, [*self._recent, (count, threshold)][-2:]
-        regrown, changed = self.shards.peers.sum([regrown, changed]).tolist()
-        self.event = PruneEvent(step, threshold, regrown / removed if removed else 0.0, changed / self.total)
-
-    def _ranks(self) -> dict[str, Tensor]:
-        """Return what the importance ranks; without regrowth, removed weights rank lowest of all."""
-        ranks = dict(self.importance.ranks())
-        if self.allow_regrowth:
-            return ranks
-        return {name: ranks[name].masked_fill(~mask, -math.inf) for name, mask in self.masks.items()} or ranks
-
-    def _split(self, count: int) -> list[int]:
-        """Return how many of `count` weights each group of targets loses."""
-        sizes = self.shards.sizes
-        return split_evenly(count, [sum(sizes[name] for name in names) for names in self._groups])
-
-    def _expected_threshold(self, count: int) -> float | None:
-        """Extrapolate the thresholds of the last two events; the result is nearly always within 0.5%."""
-        if len(self._recent) < 2 or len(self._groups) > 1 or not self.importance.by_magnitude:
-            return None
-        (k0, t0), (k1, t1) = self._recent
-        return t1 + (t1 - t0) * (count - k1) / (k1 - k0) if k1 > k0 else t1
+        return self.events.masks
 
     def audit(self) -> int:
         """Return the number of zeros in the targets, after checking that it is exactly the promised one.
@@ -405,47 +344,13 @@ class Pruner:
         """Return everything that is needed to continue exactly.
 
         Keys: `mask.<name>` (bool), `event` (the last prune event), `importance.<key>` (what the importance stores),
-        `step` (the next one) and `schedule` (see `_plan`).
+        `step` (the next one) and `schedule` (see `mgpp.pruning.state`).
 
         Args:
             whole: True: gather the parts of sharded weights; the state then fits any number of processes. False:
                 return what this process holds, without communication.
         """
-        state: dict[str, Any] = {f"mask.{name}": mask for name, mask in self.masks.items()}
-        if not self._has_frozen(self.event):
-            state |= {f"importance.{key}": part for key, part in self.importance.tensors().items()}
-        if whole:
-            state = {key: self._whole(key, part) for key, part in state.items()}
-        state["schedule"] = torch.tensor(list(self._plan().values()), dtype=torch.float64)
-        if self.next_step is not None:
-            state["step"] = torch.tensor(self.next_step)
-        if self.event is not None:
-            state["event"] = torch.tensor(
-                [self.event.step, self.event.threshold, self.event.regrown, self.event.churn], dtype=torch.float64
-            )
-        return state
-
-    def _plan(self) -> dict[str, float]:
-        """Return what a state must have been saved with."""
-        rule = self.sparsity
-        return {
-            "initial_sparsity": rule.initial_sparsity,
-            "final_sparsity": rule.final_sparsity,
-            "begin_step": rule.begin_step,
-            "end_step": rule.end_step,
-            "interval": self.interval,
-            "n_train": self.n_train,
-        }
-
-    def _whole(self, key: str, part: Tensor) -> Tensor:
-        """Gather a stored tensor if it belongs to a sharded weight."""
-        name = self.shards.named_in(key)
-        return part if name is None or part.shape != self.shards[name].shape else self.shards.gather(name, part)
-
-    def _part(self, key: str, whole: Tensor) -> Tensor:
-        """Take this process's part of a stored tensor: the inverse of `_whole`."""
-        name = self.shards.named_in(key)
-        return whole if name is None or whole.shape != self.weights[name].shape else self.shards.part(name, whole)
+        return states.saved_state(self, whole=whole)
 
     def load_state_dict(self, state: Mapping[str, Any], *, whole: bool = True) -> None:
         """Restore a state from `state_dict`.
@@ -458,78 +363,10 @@ class Pruner:
             ValueError: if masks and targets differ in names or shapes, the schedule or `n_train` is another, or the
                 importance stores something else.
         """
-        self._check_plan(state)
-        masks = {key.removeprefix("mask."): value for key, value in state.items() if key.startswith("mask.")}
-        if masks:
-            _check_same(masks, self.weights if whole else self.shards, "Pruner.load_state_dict")
-        parts = {key: self._part(key, value) if whole else value for key, value in state.items()}
-        step, *measures = state["event"].tolist() if "event" in state else (0,)
-        event = PruneEvent(int(step), *measures) if measures else None
-        if not self._has_frozen(event):
-            own = "importance."
-            self.importance.attach(self.shards)
-            self.importance.load({key.removeprefix(own): parts[key] for key in parts if key.startswith(own)})
-        self._bits = {
-            name: pack(parts[f"mask.{name}"].to(self.shards[name].device, torch.bool, copy=True)) for name in masks
-        }
-        self.event, self.is_fresh, self.is_restored, self._open = event, False, True, -1
-        self.next_step = int(state["step"]) if "step" in state else None
+        states.load_state(self, state, whole=whole)
+        self.is_fresh, self.is_restored, self._open = False, True, -1
         self._handover.end()
-        self._recent = [(self.target_count(self.event.step), self.event.threshold)] if self.event else []
-        if self._has_frozen(event):
-            self.importance.finish()
 
-    def _check_plan(self, state: Mapping[str, Any]) -> None:
-        saved = state["schedule"].tolist() if "schedule" in state else self._plan().values()  # older states have none
-        for (field, own), other in zip(self._plan().items(), saved, strict=True):
-            if own != other:
-                raise ValueError(
-                    f"Pruner.load_state_dict: the state was saved with {field}={other:.12g}, but the Pruner has "
-                    f"{field}={own:.12g}; make the Pruner as it was, or train from the start"
-                )
-
-    def check_continues_at(self, step: int) -> None:
-        """Raise ValueError unless the state is that of a training that goes on at `step`."""
-        found: tuple[int | None, ...] = (self.event.step if self.event else None,)
-        wanted: tuple[int | None, ...] = (self._newest_event(step - 1),)
-        if self.next_step is not None:
-            found, wanted = (*found, self.next_step), (*wanted, step)
-        if found != wanted:
-            raise ValueError(
-                f"the training goes on at step {step}, but the Pruner's state is of another: its last prune event and "
-                f"next step are {found}, not {wanted}; restore the state of the checkpoint that the training resumes"
-            )
-
-    def _has_frozen(self, event: PruneEvent | None) -> bool:
+    def has_frozen(self, event: PruneEvent | None) -> bool:
+        """Tell whether the mask stays as it is after this prune event."""
         return self.freeze and event is not None and event.step >= self.sparsity.end_step
-
-
-def _check_weights(weights: Mapping[str, torch.nn.Parameter]) -> None:
-    if not isinstance(weights, Mapping) or not weights:
-        raise ValueError("Pruner: weights must be a dict of parameters by name; see prunable_weights(model)")
-    if len({id(weight) for weight in weights.values()}) < len(weights):
-        raise ValueError("Pruner: weights holds one parameter under two names; keep one, as prunable_weights does")
-    for name, weight in weights.items():
-        if not weight.requires_grad:
-            raise ValueError(f"Pruner: {name} has requires_grad=False; unfreeze it, or exclude it from the targets")
-
-
-def _check_same(tensors: Mapping[str, Tensor], targets: Mapping[str, Tensor], caller: str) -> None:
-    """Raise ValueError unless tensors and targets have the same names and shapes."""
-    for name in sorted(tensors.keys() | targets.keys()):
-        shapes = [tuple(each[name].shape) if name in each else "missing" for each in (tensors, targets)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"{caller}: {name} is {shapes[0]}, but the target is {shapes[1]}; use the same model")
-
-
-def _warn_of_half_precision(weights: Mapping[str, torch.nn.Parameter]) -> None:
-    for name, weight in weights.items():
-        if weight.dtype in (torch.bfloat16, torch.float16):
-            share = torch.finfo(weight.dtype).eps / 2
-            warnings.warn(
-                f"{name} is {str(weight.dtype).removeprefix('torch.')}: an update smaller than about {share:.1g} of a "
-                "weight is rounded away, so many weights never move. Load the model with dtype=torch.float32 and train "
-                "with autocast (bf16=True)",
-                stacklevel=3,
-            )
-            return

@@ -15,7 +15,7 @@ from mgpp.pruning.blocks import block_weights
 Patterns = str | Sequence[str] | None
 
 # Wrappers put these before the names of parameters; users know the model's own names.
-_WRAPPER_PREFIXES = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+WRAPPER_PREFIXES = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 class Targets(dict[str, nn.Parameter]):
@@ -111,7 +111,7 @@ def parameters_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
     parameters = dict(model.named_parameters())
     if any(hasattr(weight, "ds_id") for weight in parameters.values()):
         raise ValueError("the model is wrapped in DeepSpeed ZeRO-3, which empties its parameters; use DDP or FSDP2")
-    clean = {_WRAPPER_PREFIXES.sub("", name): weight for name, weight in parameters.items()}
+    clean = {WRAPPER_PREFIXES.sub("", name): weight for name, weight in parameters.items()}
     return clean if len(clean) == len(parameters) else parameters  # names that clash were not a wrapper's
 
 
