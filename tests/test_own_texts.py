@@ -17,7 +17,8 @@ from mgpp.lab.models.packages import MINILM
 from mgpp.lab.recipes.recipe import RecipeError, load_recipe
 from mgpp.lab.tasks import DataError, TaskSettings, find_task
 from mgpp.lab.tasks.errors import DataWarning
-from mgpp.lab.tasks.own_texts import Target, choose_label, choose_texts, split_rows
+from mgpp.lab.tasks.own_columns import choose_label, choose_texts
+from mgpp.lab.tasks.own_labels import Target, split_rows
 from mgpp.lab.training.train import train
 
 KINDS = ["praise", "bug", "question", "refund"]

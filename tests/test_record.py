@@ -14,7 +14,7 @@ import mgpp
 from mgpp import L1, L2, CubicSparsity, LinearRamp, MixtureGaussianPrior, Pruner, PruningCallback, prunable_weights
 from mgpp.lab.cli import main
 from mgpp.lab.comparison.frame import main_experiment, scored
-from mgpp.lab.record import method_of
+from mgpp.lab.description import method_of
 from mgpp.lab.training.train import resume
 from mgpp.methods import METHODS
 from mgpp.pruning.pruner import SparsityError

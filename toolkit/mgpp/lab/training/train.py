@@ -10,13 +10,13 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
+from mgpp.lab.description import targets_of
 from mgpp.lab.models.loading import loading
 from mgpp.lab.models.made_models import MADE_MODELS, locate
 from mgpp.lab.models.packages import MINILM
 from mgpp.lab.own_code import own_files
 from mgpp.lab.recipes.differences import differences
 from mgpp.lab.recipes.recipe import Recipe, RecipeError, recipe_from
-from mgpp.lab.record import targets_of
 from mgpp.lab.tasks import Task, TaskSettings, find_task
 from mgpp.lab.training import checkpoints
 from mgpp.lab.training.arguments import training_arguments
