@@ -134,6 +134,13 @@ def test_missing_folders(tmp_path):
     with pytest.raises(RunError, match="nowhere"):
         load_runs(tmp_path / "nowhere")
     assert load_runs(tmp_path) == []
+
+
+def test_a_folder_of_folders_of_runs_names_one_of_them(tmp_path):
+    with RunWriter(tmp_path / "sweep" / "run", {}):
+        pass
+    with pytest.warns(RunWarning, match="sweep"):
+        assert load_runs(tmp_path) == []
     assert summary([]).empty
 
 

@@ -344,6 +344,14 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(options):
     assert not options["out"].exists()
 
 
+def test_a_dry_run_of_a_comparison_lists_each_run_once(tmp_path):
+    words = ["--methods=dense,l2", "--sparsities=0.8,0.9", "--seeds=0-1", "--dry-run", f"--out={tmp_path / 'runs'}"]
+    done = CliRunner().invoke(main, ["compare", "reviews-quick", *words])
+    assert done.exit_code == 0, done.output
+    assert done.output.count("waiting") == 6
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_stops_its_workers_and_goes_on_from_their_checkpoints(options, tmp_path):
     settings = short_training(tmp_path, max_steps=120, save_every=20)

@@ -112,7 +112,7 @@ def record(
     tokenizer: Any = None,
     method: str | None = None,
     experiment: str = "own",
-    task: str = "own",
+    task: str | None = None,
     seed: int | None = None,
     metric: str | None = None,
     higher_is_better: bool | None = None,

@@ -152,7 +152,8 @@ def load_run(path: str | Path) -> Run:
 def load_runs(folder: str | Path) -> list[Run]:
     """Read all runs in a folder, sorted by name, or the one run that the folder itself is; skip other folders.
 
-    A run that is damaged, or that a newer version wrote, is passed over with a RunWarning.
+    A run that is damaged, or that a newer version wrote, is passed over with a RunWarning. Folders inside its folders
+    are not searched; if there are runs only there, a RunWarning names one of these folders.
 
     Raises:
         RunError: if the folder does not exist, or is itself a run that can't be read.
@@ -171,6 +172,9 @@ def load_runs(folder: str | Path) -> list[Run]:
             runs.append(run)
         except RunError as error:
             warnings.warn(f"{error}. The run is passed over", RunWarning, stacklevel=2)
+    if not runs and (deeper := next(folder.glob("*/*/run.json"), None)):
+        message = f"{folder} holds no run itself; there are runs in {deeper.parent.parent}"
+        warnings.warn(message, RunWarning, stacklevel=2)
     return runs
 
 

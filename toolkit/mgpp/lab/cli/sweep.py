@@ -1,6 +1,6 @@
 """Define `mgpp sweep` and `mgpp compare`: train many runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ from mgpp.lab.cli.options import FILE, FOLDER, NEW_RUNS_FOLDER, PATH, key_values
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from mgpp.lab.sweeps.grid import Cell
 
 TRIALS_FOLDER = Path("data/tuning")
 
@@ -44,6 +46,7 @@ _launch_options = several(
 _seeds_option = click.option(
     "--seeds", default="0", show_default=True, type=_integers, metavar="SEEDS", help="Such as 0,1,2 or 0-2"
 )
+_dry_run_option = click.option("--dry-run", is_flag=True, help="List the runs and their status, and stop")
 
 
 @click.command()
@@ -53,7 +56,7 @@ _seeds_option = click.option(
 @with_overrides
 @click.option("--out", type=PATH, metavar="DIR", help="Folder of the runs [data/local/NAME-sweep]")
 @_launch_options
-@click.option("--dry-run", is_flag=True, help="List the runs and their status, and stop")
+@_dry_run_option
 def sweep(recipe: str, grid: tuple[str, ...], out: Path | None, retries: int, dry_run: bool, **options: Any) -> None:
     """Train RECIPE at all combinations of the GRID's values, with all SEEDS.
 
@@ -61,16 +64,13 @@ def sweep(recipe: str, grid: tuple[str, ...], out: Path | None, retries: int, dr
     """
     from mgpp.lab.sweeps.grid import cells_of, parse_grid
     from mgpp.lab.sweeps.launchers import make_launcher
-    from mgpp.lab.sweeps.record import SWEEP_FILE, over_seeds, sweep_frame
-    from mgpp.lab.sweeps.sweep import sweep, unfinished
+    from mgpp.lab.sweeps.record import SWEEP_FILE, over_seeds
+    from mgpp.lab.sweeps.sweep import sweep
 
     folder = out or NEW_RUNS_FOLDER / f"{Path(recipe).stem}-sweep"
     asked = {"grid": parse_grid(grid), "seeds": options.pop("seeds"), "overrides": options.pop("overrides")}
     if dry_run:
-        cells = cells_of(recipe, **asked)
-        unfinished(cells, folder, click.echo)
-        frame = sweep_frame(folder, {cell.name: cell.varied for cell in cells})
-        click.echo(frame[["name", "status", "attempts"]].to_string(index=False))
+        _list_runs(cells_of(recipe, **asked), folder)
         return
     launcher = make_launcher(folder=folder, **options)
     frame = sweep(recipe, **asked, out=folder, launcher=launcher, retries=retries)
@@ -95,8 +95,9 @@ def sweep(recipe: str, grid: tuple[str, ...], out: Path | None, retries: int, dr
 @click.option("--markers", default="results", show_default=True, metavar="NAME", help="Name of the markers")
 @click.option("--figures", type=PATH, metavar="DIR", help="Folder of the figures [that of the runs]")
 @click.option("--trials", type=FOLDER, help=f"Runs that chose the settings [{TRIALS_FOLDER}, if it exists]")
+@_dry_run_option
 def compare(
-    recipe: str, out: Path | None, retries: int, readme: Path | None, trials: Path | None, **options: Any
+    recipe: str, out: Path | None, retries: int, readme: Path | None, trials: Path | None, dry_run: bool, **options: Any
 ) -> None:
     """Train METHODS x SPARSITIES x SEEDS of RECIPE, and write a frame, a table and figures.
 
@@ -113,12 +114,25 @@ def compare(
     page = {"readme": readme, "markers": options.pop("markers"), "figures": options.pop("figures")}
     if readme:
         between_markers(readme.read_text(encoding="utf-8"), page["markers"], "")  # raises now, not after the training
+    if dry_run:
+        _list_runs(list(grid(recipe, **asked)), folder)
+        return
     launcher = make_launcher(folder=folder, **options)
     compare(recipe, **asked, out=folder, launcher=launcher, retries=retries)
     _show_means(comparison_summary(comparison_frame(load_runs(folder))))
     for path in write_comparison(folder, trials=trials or TRIALS_FOLDER, **page):
         click.echo(path)
     _fail_unless_finished([cell.name for cell in grid(recipe, **asked)], folder)
+
+
+def _list_runs(cells: "Sequence[Cell]", folder: Path) -> None:
+    """Print the runs with their status, and raise if a run in the folder has other settings."""
+    from mgpp.lab.sweeps.record import sweep_frame
+    from mgpp.lab.sweeps.sweep import unfinished
+
+    unfinished(cells, folder, click.echo)
+    frame = sweep_frame(folder, {cell.name: cell.varied for cell in cells})
+    click.echo(frame[["name", "status", "attempts"]].to_string(index=False))
 
 
 def _show_means(table: "DataFrame") -> None:
