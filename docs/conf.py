@@ -51,6 +51,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 default_role = "literal"
+napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 
 html_theme = "pydata_sphinx_theme"

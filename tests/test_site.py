@@ -113,7 +113,9 @@ def test_pages_open_without_network_errors_or_sideways_scrolling(site, address, 
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("response", lambda answer: problems.append(answer.url) if answer.status >= 400 else None)
         page.on("request", lambda request: far.append(request.url) if outside(request.url, address) else None)
-        for name in ("index", *(f"docs/{door}" for door in DOORS), *notebooks_of(site)):
+        page.goto(f"{address}/")
+        page.wait_for_url("**/docs/index.html")
+        for name in (*(f"docs/{door}" for door in DOORS), *notebooks_of(site)):
             page.goto(f"{address}/{name}.html", wait_until="load")
             widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
             assert widths[0] <= widths[1], name

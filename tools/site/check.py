@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
+from os.path import normpath
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -37,9 +38,15 @@ def _read(file: Path) -> _Page:
     return _Page(file.read_text(encoding="utf-8"))
 
 
+@cache
+def _is_file(path: Path) -> bool:
+    return path.is_file()
+
+
 def problems_of(site: Path) -> list[str]:
     """Return a sentence for each dead link and for each address outside the site that a page loads."""
     _read.cache_clear()
+    _is_file.cache_clear()
     found = [problem for page in _pages(site) for problem in _problems_of_page(page)]
     for sheet in sorted(site.rglob("*.css")):
         loads = [first or second for first, second in STYLE.findall(sheet.read_text(encoding="utf-8"))]
@@ -70,7 +77,7 @@ def _is_outside(link: str) -> bool:
 
 def _exists(page: Path, link: str) -> bool:
     parts = urlsplit(link)
-    target = page.parent / unquote(parts.path) if parts.path else page
-    if not target.is_file():
+    target = Path(normpath(page.parent / unquote(parts.path))) if parts.path else page
+    if not _is_file(target):
         return False
-    return target.suffix != ".html" or unquote(parts.fragment) in _read(target.resolve()).names
+    return target.suffix != ".html" or unquote(parts.fragment) in _read(target).names

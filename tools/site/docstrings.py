@@ -5,9 +5,12 @@ mean themselves.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import groupby
 from typing import Any
+
+from tools.site.api import public_names
 
 SECTION = re.compile(r"(Args|Attributes|Example|Examples|Raises|Returns|Warns|Yields|Note|Notes):$")
 SPECIAL = re.compile(r"(`[^`]*`)|([|*\\])|(?<=\w)(_+)(?!\w)")
@@ -60,9 +63,31 @@ def _sections(lines: list[str]) -> Iterator[str]:
         yield line if section in ("Example", "Examples") else plain(line)
 
 
-def process(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+@cache
+def _public() -> dict[str, str]:
+    return {name: f"{module}.{name}" for module, names in public_names().items() for name in names}
+
+
+def with_links(line: str, names: Mapping[str, str]) -> str:
+    """Link names between backticks to their full names.
+
+    Example:
+        >>> with_links("a `Pruner` and its `weights`", {"Pruner": "mgpp.pruning.pruner.Pruner"})
+        'a :py:obj:`Pruner <mgpp.pruning.pruner.Pruner>` and its `weights`'
+    """
+
+    def link(found: re.Match[str]) -> str:
+        name = found[1]
+        return f":py:obj:`{name} <{names[name]}>`" if name in names else found[0]
+
+    return re.sub(r"`(\w+)`", link, line)
+
+
+def process(_app: Any, what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     """Replace the lines in place, before napoleon reads them."""
-    lines[:] = to_rest(lines)
+    lines[:] = [with_links(line, _public()) for line in to_rest(lines)]
+    if what in ("attribute", "property"):
+        lines.insert(0, "")  # napoleon would take what stands before a colon in the first line for a type
 
 
 def setup(app: Any) -> dict[str, bool]:
