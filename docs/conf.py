@@ -10,7 +10,6 @@ root_doc = "docs/index"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_design",
     "tools.site.api",
@@ -51,7 +50,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 default_role = "literal"
-napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 
 html_theme = "pydata_sphinx_theme"

@@ -63,7 +63,7 @@ def test_formulas_of_docstrings_stay_as_they_are_typed():
         "Example:",
         "    >>> x_",
     ]
-    rest = to_rest(lines)
+    rest = to_rest(lines, {})
     assert rest[:1] == [r"Sum \|w\| of add\_."]
     assert rest[rest.index("::") + 2] == "    y = |x|"
     assert [line for line in rest if "w:" in line] == [r"    w: the \|w\|."]
