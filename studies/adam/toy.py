@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from mgpp.prior.mixture import MixtureGaussianPrior
+from studies.adam.proximal import proximal
 
+# How the prior meets Adam: its gradient goes into Adam's moments (MGPP), is subtracted beside Adam's step as AdamW
+# does with weight decay, or its proximal map follows Adam's step.
+Place = Literal["through", "beside", "proximal"]
 EVENTS, WEIGHTS = 40, 20_000
 
 
@@ -35,6 +40,7 @@ def steps_of_adam(
     adam: Adam,
     *,
     n: int,
+    place: Place = "through",
     interval: int = 10,
     events: int = EVENTS,
     noise: float = 1e-4,
@@ -51,6 +57,7 @@ def steps_of_adam(
         prior: added to the gradient, divided by n; None: no penalty.
         adam: its settings.
         n: number of training examples.
+        place: how the prior meets Adam.
         interval: steps between prune events.
         events: number of prune events.
         noise: standard deviation of the loss gradient.
@@ -64,17 +71,28 @@ def steps_of_adam(
         if step >= quiet and (step - quiet) % interval == 0:
             theta[:] = 0.0
         pull = prior.penalty_grad(theta) / n if prior is not None else np.zeros(weights)
-        gradient = noise * draw.standard_normal(weights) + pull
+        gradient = noise * draw.standard_normal(weights) + (pull if place == "through" else 0)
         first = adam.beta1 * first + (1 - adam.beta1) * gradient
         second = adam.beta2 * second + (1 - adam.beta2) * gradient**2
         unbiased = first / (1 - adam.beta1 ** (step + 1)), second / (1 - adam.beta2 ** (step + 1))
-        theta = theta - adam.learning_rate * unbiased[0] / (np.sqrt(unbiased[1]) + adam.epsilon)
+        rate = adam.learning_rate / (np.sqrt(unbiased[1]) + adam.epsilon)  # Adam's own, by weight
+        theta = theta - rate * unbiased[0]
+        if place == "beside":
+            theta = theta - adam.learning_rate * pull
+        elif place == "proximal" and prior is not None:
+            theta = proximal(prior, theta, rate / n)
         if step >= quiet:
             yield step - quiet, theta, pull
 
 
 def sizes_before_events(
-    prior: MixtureGaussianPrior | None, adam: Adam, *, n: int, interval: int = 10, events: int = EVENTS
+    prior: MixtureGaussianPrior | None,
+    adam: Adam,
+    *,
+    n: int,
+    place: Place = "through",
+    interval: int = 10,
+    events: int = EVENTS,
 ) -> pd.DataFrame:
     """Return how far pruned weights get until the next prune event.
 
@@ -86,6 +104,6 @@ def sizes_before_events(
         >>> table["event"].tolist()
         [1, 2]
     """
-    steps = steps_of_adam(prior, adam, n=n, interval=interval, events=events)
+    steps = steps_of_adam(prior, adam, n=n, place=place, interval=interval, events=events)
     ends = [np.sqrt(np.mean(theta**2)) for step, theta, _ in steps if (step + 1) % interval == 0]
     return pd.DataFrame({"event": np.arange(1, len(ends) + 1), "rms": ends})
