@@ -134,3 +134,21 @@ def outside(url, address):
 
 def notebooks_of(site):
     return [str(file.relative_to(site).with_suffix("")) for file in sorted((site / "notebooks").rglob("*.html"))]
+
+
+@pytest.mark.slow
+def test_formulas_become_mathml_without_scripts(tmp_path):
+    if not all(map(find_spec, NEEDED)):
+        pytest.skip("`make docs` installs what the site needs")
+    write(
+        tmp_path,
+        "conf.py",
+        "extensions = ['myst_parser', 'tools.site.mathml']\nhtml_math_renderer = 'mathml'\n"
+        "myst_enable_extensions = ['dollarmath']\n",
+    )
+    write(tmp_path, "index.md", "# Formulas\n\nInline $\\tau^2$.\n\n$$\\frac{1}{n\\sigma_1^2}$$\n")
+    built = [sys.executable, "-m", "sphinx", "-W", "-q", str(tmp_path), str(tmp_path / "html")]
+    subprocess.run(built, cwd=ROOT, check=True)
+    page = (tmp_path / "html" / "index.html").read_text(encoding="utf-8")
+    assert (page.count("<math"), page.count("<mfrac>")) == (2, 1)
+    assert problems_of(tmp_path / "html") == []
