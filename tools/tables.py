@@ -14,7 +14,9 @@ from mgpp.lab.comparison.report import between_markers
 from mgpp.lab.comparison.table import results_markdown
 from mgpp.lab.comparison.tuning import tuning_markdown
 from mgpp.methods import METHODS
+from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run, load_runs
+from studies.adam.toy import Adam, sizes_before_events
 from tools.evidence import evidence_markdown
 
 
@@ -83,6 +85,22 @@ def summary_markdown(runs: Iterable[Run]) -> str:
     )
 
 
+def spike_markdown() -> str:
+    """Return the table of docs/prior_and_data.md: how far pruned weights get before the next event, in steps of lr."""
+    lines = ["| prior | τ | β2 | 1st event | 2nd | 10th |", "|---|---|---|---|---|---|"]
+    for spike_var in (None, 1e-10, 1e-9, 1e-8, 1e-7):
+        prior = None if spike_var is None else MixtureGaussianPrior(0.1, spike_var, 0.05)
+        name = "none" if prior is None else f"σ0² = {spike_var:.0e}".replace("e-0", "e-")
+        for adam in (Adam(), Adam(beta2=0.98, epsilon=1e-6)):
+            sizes = sizes_before_events(prior, adam, n=10_000, events=10)["rms"] / adam.learning_rate
+            width = "" if prior is None else f"{prior.threshold / adam.learning_rate:.1f}"
+            cells = [name, width, f"{adam.beta2:g}", *(f"{sizes[event]:.2g}" for event in (0, 1, 9))]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(
+        [*lines, "", "λ = 0.1, σ1² = 0.05; ε is 1e-8 with β2 = 0.999, and 1e-6 with 0.98 as in the authors' code."]
+    )
+
+
 def _ahead(pair: Mapping[Any, Any]) -> str:
     mean, low, high = (f"{100 * pair[key]:+.1f}" for key in ("mean", "t_low", "t_high"))
     return f"{mean} ({low} to {high})"
@@ -110,6 +128,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
         lambda root: results_markdown(load_runs(root / "data/runs"), load_runs(root / "data/tuning")),
     ),
     "tasks": ("docs/results.md", lambda root: results_markdown(load_runs(root / "data/tasks"))),
+    "spike": ("docs/prior_and_data.md", lambda _: spike_markdown()),
     "benchmarks": ("docs/costs.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
     "explorer": ("docs/costs.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),
