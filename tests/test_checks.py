@@ -21,7 +21,7 @@ from mgpp.workshop.checks import NotYet, feedback
 WORKSHOP = Path(__file__).parents[1] / "notebooks" / "workshop"
 NAMES = [check.__name__ for session in checks.SESSIONS.values() for check in session]
 HOLE = re.compile(r"^(\s*)(return|\w+ =) (.+?)  # hole: .*$", re.MULTILINE)
-SYMBOLS = re.compile(r"1 − λ|L[12]|p0|σ[01]?²")  # what may hold a digit in a message
+SYMBOLS = re.compile(r"1 − λ|[Ll][12]|p0|σ[01]?²")  # what may hold a digit in a message
 
 
 @cache
@@ -124,18 +124,18 @@ WRONG = [
     ("prior_threshold", {"returns": "np.sqrt(log_odds / gap / 2)"}, "wrong side"),
     ("prior_threshold", {"returns": "-np.sqrt(2 * log_odds / gap)"}, "sign"),
     ("prior_threshold", {"log_odds": "np.log(lam / (1 - lam)) + 0.5 * np.log(slab_var / spike_var)"},
-     "root of a negative"),
+     "changed places"),
     ("prior_threshold", {"log_odds": "np.log((1 - lam) / lam) + np.log(slab_var / spike_var)"}, "root of the variance"),
     ("prior_threshold", {"log_odds": "np.log((1 - lam) / lam)"}, "the heights are missing"),
     ("prior_threshold", {"log_odds": "0.5 * np.log(slab_var / spike_var)"}, "the shares are missing"),
     ("prior_threshold", {"gap": "1 / spike_var"}, "slab's precision is missing"),
-    ("prior_threshold", {"gap": "1 / slab_var - 1 / spike_var"}, "root of a negative"),
+    ("prior_threshold", {"gap": "1 / slab_var - 1 / spike_var"}, "The sign"),
     ("slab_as_l2", {"returns": "slope"}, "number of examples is missing"),
     ("slab_as_l2", {"returns": "slope * n"}, "The more examples"),
     ("slab_as_l2", {"slope": "slab_var"}, "pulls gently"),
     ("slab_as_l2", {"slope": "1 / slab_var**0.5"}, "no root"),
     ("slab_as_l2", {"slope": "1 / slab_var**2"}, "standard deviation"),
-    ("slab_as_l2", {"slope": "1 / (2 * slab_var)"}, "Too little"),
+    ("slab_as_l2", {"slope": "1 / (2 * slab_var)"}, "exponent's factor"),
     ("slab_as_l2", {"slope": "2 / slab_var"}, "Too much"),
     ("cubic_sparsity", {"returns": "initial + (final - initial) * left**3"}, "initial and final have changed places"),
     ("cubic_sparsity", {"returns": "final + (initial - final) * left"}, "straight line"),
@@ -265,6 +265,17 @@ def test_bells_that_vanish_far_out_are_found(dtype):
         return spike / (spike + slab)
 
     assert "logarithms" in message_of("spike_probability", spike_probability)
+
+
+def test_a_mask_by_an_unstable_sort_is_found():
+    for order in ("weights.abs().flatten().argsort()", "weights.abs().flatten().sort().indices"):
+        assert "stable" in message_of("exact_mask", filled("exact_mask", order=order))
+    unstable = "torch.from_numpy(np.argsort(weights.abs().flatten().numpy(), kind='heapsort'))"
+    assert message_of("exact_mask", filled("exact_mask", order=unstable))
+
+
+def test_the_rows_of_a_matrix_are_not_its_weights():
+    assert message_of("mask_after", filled("mask_after", k="round(schedule(step) * len(w))")).startswith("k: ")
 
 
 def mask_that_removes(order_of):

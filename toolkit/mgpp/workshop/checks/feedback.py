@@ -4,14 +4,16 @@ A mistake is recognised by its result: each checker lists what the usual wrong f
 no formulas of the answer; a test checks that.
 """
 
+import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 Answer = Callable[..., Any]
 Mistakes = Iterable[tuple[Any, str]]
+Holes = Mapping[str, tuple[Any, Mistakes, str]]  # by variable: its right value, mistakes, the hint if none of them fits
 
 USUAL_SLIPS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda right: -right, "The sign is wrong."),
@@ -33,6 +35,10 @@ class NotYet(AssertionError):  # noqa: N818, students read this name
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython shows instead of a traceback."""
         return [f"✗ Not yet: {self}"]
+
+
+class Unfinished(NotYet):
+    """An exercise that is still a stub or has an open hole."""
 
 
 def praise(text: str) -> None:
@@ -65,11 +71,11 @@ def call(answer: Answer, *args: Any, **named: Any) -> Any:
         with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             result = answer(*args, **named)
     except NotImplementedError:
-        raise NotYet(stub) from None
+        raise Unfinished(stub) from None
     except Exception as error:
-        raise NotYet(hole if has_hole else _explain(name, error)) from None
+        raise (Unfinished(hole) if has_hole else NotYet(_explain(name, error))) from None
     if has_hole:
-        raise NotYet(hole)
+        raise Unfinished(hole)
     return result
 
 
@@ -88,9 +94,53 @@ def numbers(answer: Answer, result: Any) -> np.ndarray:
     if result is None:
         raise NotYet(f"{name_of(answer)} returns None. Is there a return at its end?")
     try:
-        return np.asarray(result.detach() if hasattr(result, "detach") else result, dtype=np.float64)
+        found = np.asarray(result.detach() if hasattr(result, "detach") else result)
+        if any(isinstance(value, str) for value in found.flat):
+            raise ValueError("numpy reads numbers from text")
+        return found.astype(np.float64)
     except (TypeError, ValueError):
         raise NotYet(f"{name_of(answer)} returns something that is not made of numbers.") from None
+
+
+def check_holes(answer: Answer, args: tuple[Any, ...], holes: Holes) -> None:
+    """Check what stands in each hole by itself, in order, by the variables of a student's function at its end.
+
+    A hole whose variable the student has renamed is passed over.
+
+    Raises:
+        NotYet: if a hole holds a wrong value or stops with an error; the message begins with the hole's name.
+    """
+    names = getattr(getattr(answer, "__code__", None), "co_varnames", ())
+    found, error = _variables(answer, args)
+    for name, (right, mistakes, otherwise) in holes.items():
+        if name in found:
+            try:
+                expect(answer, found[name], right, mistakes, otherwise)
+            except NotYet as hint:
+                raise NotYet(f"{name}: {hint}") from None
+        elif error and name in names:
+            raise NotYet(f"{name}: {error}")
+    if error:
+        raise error
+
+
+def _variables(answer: Answer, args: tuple[Any, ...]) -> tuple[dict[str, Any], NotYet | None]:
+    """Return the variables of a student's function when it ends, and why it stopped, if it did."""
+    found: dict[str, Any] = {}
+
+    def _note(frame: Any, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code is getattr(answer, "__code__", None):
+            found.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(_note)
+    try:
+        call(answer, *args)
+    except NotYet as error:
+        return found, error
+    finally:
+        sys.setprofile(before)
+    return found, None
 
 
 def same(found: Any, other: Any) -> bool:

@@ -70,6 +70,8 @@ def exact_mask(answer: Answer) -> None:
     result = call(answer, weights.clone(), k)
     if getattr(result, "dtype", None) != torch.bool:
         raise NotYet("A mask is a tensor of True and False. Yours is something else.")
+    many = torch.arange(240.0).remainder(3).view(12, 20)  # so many ties that an unstable sort changes their order
+    ties = [(many, call(answer, tensor, 100)) for tensor in (many.clone(), _any_order(many))]
     mistakes = [
         (~right, TURNED),
         (size >= cut, "Equal weights at the threshold were all kept: too few zeros. Count them."),
@@ -81,10 +83,30 @@ def exact_mask(answer: Answer) -> None:
         (_without_smallest(size, k - 1), "One weight too few goes: where does a slice end?"),
     ]
     others = result.shape == right.shape and (result != right).any()
+    first = "As many zeros as asked for. But of equal weights the first must go, so that all machines agree."
     if others and torch.equal(size[~result].sort().values, size[~right].sort().values):
-        raise NotYet("As many zeros as asked for. But of equal weights the first must go, so that all machines agree.")
+        raise NotYet(first)
     expect(answer, result, right, mistakes, EARLIER)
+    if not all(same(mask, _without_smallest(tensor, 100)) for tensor, mask in ties):
+        raise NotYet(f"{first} Is your sort stable?")
     praise("Right, also where weights tie: exactly k zeros, the same on every machine.")
+
+
+def _any_order(weights: Any) -> Any:
+    """Return a tensor whose sorts reverse the order of equal values unless they are stable, as another machine may."""
+    import torch
+
+    class _AnyOrder(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if func.__name__ not in ("argsort", "sort", "topk") or kwargs.get("stable") or args[0].ndim != 1:
+                return super().__torch_function__(func, types, args, kwargs)
+            row = args[0].as_subclass(torch.Tensor)
+            found, last = func(row.flip(0), *args[1:], **kwargs), len(row) - 1
+            return last - found if func.__name__ == "argsort" else type(found)((found[0], last - found[1]))
+
+    return weights.clone().as_subclass(_AnyOrder)
 
 
 def _without_smallest(ranked: Any, k: int) -> Any:
@@ -145,17 +167,29 @@ def mask_after(answer: Answer) -> None:
     old = torch.arange(11) % 2 == 0
     for step in (2, 4, 6, 8, 16, 19):
         result = numbers(answer, call(answer, step, w.clone(), old.clone(), schedule, interval))
-        if result.shape != (len(w),):
+        if result.shape != w.shape:
             raise NotYet("A mask has one entry a weight. Yours has another shape.")
         kept, phase = result > 0, schedule.phase(step)
         if schedule.prunes_at(step, interval):
-            _check_event(answer, kept, w, old, schedule(step) * len(w))
+            _check_event(answer, kept, w, old, schedule(step) * w.numel())
         elif phase == "frozen" and not (kept == old.numpy()).all():
             raise NotYet("In the frozen phase the old mask stays, whatever the weights do.")
         elif phase != "frozen" and not kept.all():
             where = "In the warm-up nothing is pruned." if phase == "warmup" else "Between two events zeros may regrow."
             raise NotYet(f"{where} Your mask removes weights there. In which phase only does the old one act?")
+    _check_count_of_a_matrix(answer, w[1:].view(5, 2), schedule, interval)
     praise("Right. All parts of the method are yours now. Next comes a training with them.")
+
+
+def _check_count_of_a_matrix(answer: Answer, w: Any, schedule: CubicSparsity, interval: int) -> None:
+    """Check how many weights of a matrix go at an event; an answer that is made for one row alone is let through."""
+    step = schedule.end_step
+    try:
+        kept = numbers(answer, call(answer, step, w.clone(), w > 0, schedule, interval))
+    except NotYet:
+        return
+    if (kept == 0).sum() != round(schedule(step) * w.numel()):
+        raise NotYet("k: too few weights go where w is a matrix. Do you count its entries, or its rows alone?")
 
 
 def _check_event(answer: Answer, kept: np.ndarray, w: Any, old: Any, count: float) -> None:
@@ -168,7 +202,7 @@ def _check_event(answer: Answer, kept: np.ndarray, w: Any, old: Any, count: floa
         (right & old, judged_anew),
         (_without_smallest(size * old, k), judged_anew),
         (~right, turned),
-        (_without_smallest(size, round(len(w) - count)), turned),
+        (_without_smallest(size, round(w.numel() - count)), turned),
         (_without_smallest(size, int(count)), "You cut off the fraction: k is the nearest whole number."),
         (_without_smallest(-size, k), "The right number of weights go, but the largest: which end of the order goes?"),
     ]
