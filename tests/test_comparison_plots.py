@@ -4,8 +4,9 @@ import pytest
 from matplotlib.collections import PolyCollection
 from test_comparison import fake
 
+from mgpp.lab.comparison.figures import figure_comparison
 from mgpp.lab.comparison.frame import comparison_frame
-from mgpp.lab.comparison.plots import NothingToDrawError, plot_score, plot_survivors, survivors
+from mgpp.lab.comparison.plots import NothingToDrawError, differences, plot_score, plot_survivors, survivors
 from mgpp.plots import style
 
 
@@ -71,6 +72,44 @@ def test_nothing_to_draw_is_an_error():
             graded(*runs)
 
 
+@pytest.fixture
+def six_rivals():
+    """Rivals 1 to 5 points above MGPP on both seeds, one 40 points below, and one that has a single seed."""
+    above = {"l2": 1, "l1": 2, "gmp": 3, "l0": 4, "gmp-star": 5, "movement": -40}
+    runs = [fake("mgpp", seed, 0.7 + 0.01 * seed) for seed in range(2)]
+    runs += [fake(name, seed, 0.7 + 0.01 * (seed + more)) for name, more in above.items() for seed in range(2)]
+    return [*runs, fake("platon", 0, 0.72), fake("dense", 0, 0.9)]
+
+
+def test_differences_are_rival_minus_reference_in_points(six_rivals):
+    table = differences(comparison_frame(six_rivals)).set_index("rival")
+    assert table.loc["gmp", "above"] == pytest.approx(3)
+    assert table.loc["gmp", "low"] <= table.loc["gmp", "above"] <= table.loc["gmp", "high"]
+    assert table.index[table["far"]].tolist() == ["movement"]
+    assert np.isnan(table.loc["platon", "low"])
+    assert "dense" not in table.index
+
+
+def test_a_failed_method_is_an_arrow_and_a_single_pair_hollow(six_rivals):
+    figure = figure_comparison(six_rivals)
+    (ax,) = figure.axes
+    low, high = ax.get_xlim()
+    assert -40 < low < 0 < 5 < high < 20
+    assert any("40" in text.get_text() for text in ax.texts)
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows[0] == "GMP*"
+    assert rows[-1] == "movement"
+    dots = {each.get_label(): each for each in ax.containers}
+    assert dots["PLATON"].lines[0].get_markerfacecolor() == "white"
+    assert not dots["PLATON"].has_xerr
+    assert dots["L2"].lines[0].get_xdata()[0] == pytest.approx(1)
+
+
+def test_without_a_reference_the_scores_are_drawn():
+    figure = figure_comparison([fake("l2", 0, 0.8), fake("l1", 0, 0.7)])
+    assert {line.get_label() for line in figure.axes[0].lines} >= {"L2", "L1"}
+
+
 def with_layers(run, sparsities):
     """A run whose layers were logged: at step 0 nothing is pruned, at step 9 these shares of two layers' matrices."""
     rows = pd.DataFrame({"layer": [0, 0, 1, 1], "kind": ["query", "key"] * 2, "n": [100, 100, 300, 300]})
@@ -118,8 +157,10 @@ def test_a_sparsity_without_runs_is_an_error(table):
 
 
 def test_the_heat_map_shows_the_table(table):
-    ax = plot_survivors(table, "l2", vmax=1.0)
-    np.testing.assert_allclose(ax.collections[0].get_array().ravel(), [1.0, 0.75, 0.5, 0.25])
-    assert ax.collections[0].get_clim() == (0.0, 1.0)
+    ax = plot_survivors(table, "l2")
+    np.testing.assert_allclose(ax.collections[0].get_array().ravel(), np.log2(np.array([10, 7.5, 5, 2.5])))
+    assert ax.collections[0].get_clim() == (-4.0, 4.0)
+    none_left = plot_survivors(table, "mgpp").collections[0].get_array().ravel()
+    np.testing.assert_allclose(none_left, [2, 0, -4, np.log2(3)], atol=1e-9)
     assert ax.get_title() == "L2"
     assert [label.get_text() for label in ax.get_xticklabels()] == ["query", "key"]

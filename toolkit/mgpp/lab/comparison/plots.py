@@ -1,4 +1,4 @@
-"""Plot a comparison: the score against sparsity, and what survives in each layer and kind of matrix."""
+"""Plot a comparison: differences to one method, the score against sparsity, and what survives in each matrix."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,11 +8,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from mgpp.lab.comparison.frame import comparison_summary, judged_by
+from mgpp.lab.comparison.frame import comparison_summary, judged_by, paired_to
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
 from mgpp.plots.runs import final_cells, in_order
 from mgpp.runs import Run, unit
+
+DEPTH = 4.0  # colours end at a sixteenth of the mean, and at 16 times it
 
 
 class NothingToDrawError(ValueError):
@@ -90,6 +92,63 @@ def _mark_one_run(error: float, higher_is_better: bool, ax: Axes) -> None:
     ax.annotate("± standard error of one run", (0.98, center), (-6, 0), place, "offset points", **look)
 
 
+def differences(frame: pd.DataFrame, reference: str = "mgpp") -> pd.DataFrame:
+    """Return how far each rival ends above `reference`, in the units that are drawn.
+
+    Returns:
+        Columns sparsity, rival, seeds, above (mean over pairs of one seed), low and high (95%, Student's t; NaN for
+        one pair), far (whether the rival lies beyond Tukey's outer fence, three interquartile ranges).
+    """
+    pairs, (scale, _) = paired_to(frame, reference), unit(judged_by(frame)[0])
+    table = pairs[["sparsity", "rival", "seeds"]].assign(
+        above=-scale * pairs["mean"], low=-scale * pairs["t_high"], high=-scale * pairs["t_low"]
+    )
+    first, third = table["above"].quantile([0.25, 0.75])
+    reach = 3 * max(third - first, table["above"].abs().median())
+    return table.assign(far=~table["above"].between(first - reach, third + reach))
+
+
+@on_own_axes
+def plot_differences(table: pd.DataFrame, rivals: list[str], *, ax: Axes, **points: Any) -> Axes:
+    """Plot each rival's mean difference as a dot on a row of its own, with its 95% interval.
+
+    A hollow dot is a single pair, which has no interval. An arrow at the edge stands for a rival that lies far off,
+    with its number.
+
+    Args:
+        table: from `differences`, of one sparsity.
+        rivals: all rows, from above.
+        ax: where to draw; a new figure by default.
+        points: further arguments for `Axes.errorbar`.
+    """
+    ax.axvline(0, color=style.method_look("mgpp")["color"], linewidth=0.8, zorder=0)
+    for row in table[~table["far"]].to_dict("records"):
+        look = style.method_look(row["rival"])
+        bar = np.array([[row["above"] - row["low"]], [row["high"] - row["above"]]])
+        options: dict[str, Any] = {"fmt": look["marker"], "color": look["color"], "markersize": 4, "linewidth": 1.2}
+        options |= {"markerfacecolor": look["color"] if row["seeds"] > 1 else "white", "label": look["label"]}
+        xerr = bar if row["seeds"] > 1 else None
+        ax.errorbar([row["above"]], [rivals.index(row["rival"])], xerr=xerr, **options | points)
+    for row in table[table["far"]].to_dict("records"):
+        _mark_far(row, rivals.index(row["rival"]), ax)
+    ax.set_yticks(range(len(rivals)), [style.method_label(name) for name in rivals])
+    ax.set_ylim(len(rivals) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def _mark_far(row: dict[Any, Any], place: int, ax: Axes) -> None:
+    """Draw an arrow at the edge towards a rival that lies outside, with its number."""
+    color, side = style.method_look(row["rival"])["color"], float(row["above"] > 0)
+    look: dict[str, Any] = {"color": color, "fontsize": 7, "va": "center", "ha": "right" if side else "left"}
+    arrow = {"arrowstyle": "->", "color": color}
+    text = f"{row['above']:+.1f}".replace("-", "−")
+    inside = ax.get_yaxis_transform()
+    ax.annotate(
+        text, (side, place), (-14 if side else 14, 0), inside, "offset points", arrowprops=arrow, **look
+    ).set_in_layout(False)
+
+
 def survivors(runs: Iterable[Run], sparsity: float | None = None) -> pd.DataFrame:
     """Return the share of weights left at the end, a row for each method, layer and kind of matrix.
 
@@ -122,17 +181,22 @@ def survivors(runs: Iterable[Run], sparsity: float | None = None) -> pd.DataFram
 
 @on_own_axes
 def plot_survivors(table: pd.DataFrame, method: str, *, ax: Axes, **heatmap: Any) -> Axes:
-    """Plot the share of weights left in each layer (downwards) and kind of matrix, of one method, as a heat map.
+    """Plot log2(share / mean) of the weights left in each layer (downwards) and kind of matrix, as a heat map.
+
+    The mean is that of the whole model: +1 is twice as many as on average, -1 half as many. What is below
+    2^-`DEPTH` of the mean has the last colour.
 
     Args:
         table: from `survivors`.
         method: which.
         ax: where to draw; a new figure by default.
-        heatmap: further arguments for `seaborn.heatmap`; give `vmax` to share the colours with other panels.
+        heatmap: further arguments for `seaborn.heatmap`; colours are the same in all panels.
     """
     rows = table[table["method"] == method]
-    wide = rows.pivot_table(index="layer", columns="kind", values="density", sort=False)
-    options: dict[str, Any] = {"cmap": "cividis", "vmin": 0.0, "cbar_kws": {"label": "share of the weights left"}}
+    wide = rows.pivot_table(index="layer", columns="kind", values="density", sort=False) / (1 - rows["sparsity"].max())
+    wide = np.log2(wide.clip(lower=2.0**-DEPTH))
+    label = "share of the weights left, log2 of its ratio to the mean"
+    options: dict[str, Any] = {"cmap": "PuOr_r", "vmin": -DEPTH, "vmax": DEPTH, "cbar_kws": {"label": label}}
     sns.heatmap(wide, ax=ax, **options | heatmap)
     ax.set_xticks(ax.get_xticks(), [kind.replace("_", "\n") for kind in wide.columns], rotation=90, fontsize=6)
     ax.tick_params(length=0)
