@@ -124,6 +124,7 @@ def test_help_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = as_words(short_training(tmp_path, max_steps=6, save_every=None, save_model=False))

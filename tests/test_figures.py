@@ -84,6 +84,7 @@ def test_only_one_recipe_is_compared(tiny_runs_folder):
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["L2"]
 
 
+@pytest.mark.slow
 def test_the_command_and_the_library_render_the_same_bytes(tiny_runs_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # where the sweep and the simulation are found
     words = ["figures", "--runs", str(tiny_runs_folder), "--out", str(tmp_path / "command"), "--movies"]

@@ -136,6 +136,7 @@ def test_add_grad_in_float32_agrees_with_float64():
     assert torch.equal(grad[beyond], w[beyond] * torch.tensor(1 / 0.05))  # only the slab is left, and it is exact
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
 @pytest.mark.filterwarnings("ignore")
 def test_the_compiled_loop_agrees():
