@@ -21,6 +21,7 @@ from mgpp.lab.explorer.content import PRETRAINED, asset
 ROOT = Path(__file__).parents[1]
 SCREENSHOTS = Path(os.environ.get("MGPP_SCREENSHOTS", ROOT / "tests" / "screenshots"))
 RUN = "reviews-mgpp-0.95-seed0"
+OTHERS = [f"reviews-{method}-0.95-seed0" for method in ("l2", "gmp", "movement")]
 NUMBER = r"([\d.]+(?:e-?\d+)?)"
 
 pytestmark = pytest.mark.skipif(
@@ -49,7 +50,13 @@ def run():
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory, run):
-    return save_explorer(tmp_path_factory.mktemp("page") / "page.html", runs=[run], weights=pretrained_weights())
+    others = [run for name in OTHERS for run in load_runs(ROOT / "data" / "runs" / name)]
+    return save_explorer(
+        tmp_path_factory.mktemp("page") / "page.html",
+        runs=[run, *others],
+        weights=pretrained_weights(),
+        source=PRETRAINED,
+    )
 
 
 @pytest.fixture
@@ -205,7 +212,7 @@ def test_every_control_can_be_reached_by_tab_and_has_a_name(page):
         names.append(page.evaluate(f"{name}(document.activeElement)").strip())
         page.keyboard.press("Tab")
     assert all(names)
-    assert len(names) == len(set(names)) == 18, names
+    assert len(names) == len(set(names)) == 20, names
     assert page.get_by_role("img").count() == 5
     assert all(page.locator("svg > title").all_text_contents())
 
@@ -267,12 +274,121 @@ def test_typed_values_count_and_wrong_ones_are_marked(page, weights):
     field.press("Enter")
     assert settings(page)["spike_var"] == 3e-8
     check_sentence(page, weights)
-    told = words(page)
-    for wrong in ("minus", "-1", "0", ""):
-        field.fill(wrong)
-        field.press("Enter")
-        assert field.get_attribute("aria-invalid") == "true"
-        assert words(page) == told
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("λ", "0"),
+        ("λ", "1"),
+        ("λ", "0,5"),
+        ("λ", "10^-6"),
+        ("σ0²", ""),
+        ("σ1²", "-1"),
+        ("learning rate", "0"),
+        ("n, training", "2.5"),
+    ],
+)
+def test_what_makes_no_prior_is_said_and_greys_the_pictures(page, field, wrong):
+    stale = page.locator(".mgpp-explorer .panels svg.stale")
+    typed = page.get_by_role("textbox", name=field)
+    typed.fill(wrong)
+    typed.press("Enter")
+    assert typed.get_attribute("aria-invalid") == "true"
+    assert field.split(",")[0] in words(page)
+    assert wrong in words(page)
+    assert "lie in the spike" not in words(page)
+    assert stale.count() == 5
+    assert page.locator("code").inner_text() == ""
+    slider(page, field).press("ArrowRight")
+    assert stale.count() == 0
+    assert typed.get_attribute("aria-invalid") == "false"
+
+
+def test_a_run_shows_what_it_had_and_nothing_else(page):
+    sources = page.get_by_label("weights", exact=True)
+    sources.select_option(RUN)
+    for name, kind in zip(OTHERS, ("L2 of strength 0.001", "no penalty", "no penalty"), strict=True):
+        sources.select_option(name)
+        assert kind in words(page)
+        assert "spike (" not in words(page)
+        for key in ("lam", "spike_var", "slab_var"):
+            assert page.locator(f"[name={key}]").is_disabled()
+            assert page.locator(f"[name={key}-text]").input_value() == ""
+        assert page.locator(".marks .tau0, .marks path.tau:not([d=''])").count() == 0
+        cut = page.locator(".marks path.cut:not([d=''])").count()
+        assert (cut > 0) == ("movement" not in name)
+        assert ("pruning threshold of step" in words(page)) == ("movement" not in name)
+    sources.select_option(RUN)
+    assert settings(page)["lam"] == pytest.approx(1e-4)
+
+
+def test_two_runs_are_drawn_over_each_other_with_their_differences(page):
+    page.get_by_label("weights", exact=True).select_option(RUN)
+    page.get_by_role("button", name="compare").click()
+    page.get_by_label("weights", exact=True).select_option(OTHERS[0])
+    assert page.locator(".differences").is_visible()
+    assert "MGP in A, L2 in B" in page.locator(".differences").inner_text()
+    assert page.locator(".marks path.b.curve:not([d=''])").count() == 3
+    page.get_by_role("button", name="A", exact=True).click()
+    assert page.get_by_label("weights", exact=True).input_value() == RUN
+    screenshot(page, "page-compare")
+    page.get_by_role("button", name="close B").click()
+    assert page.locator(".differences").is_hidden()
+
+
+def test_the_address_holds_the_state_and_goes_back_and_forth(page):
+    first = words(page)
+    page.get_by_label("settings").select_option(label="MNLI")
+    second = words(page)
+    page.get_by_role("button", name="compare").click()
+    page.go_back()
+    page.go_back()
+    page.wait_for_function("(told) => document.querySelector('.sentence').textContent === told", arg=first)
+    page.go_forward()
+    page.wait_for_function("(told) => document.querySelector('.sentence').textContent === told", arg=second)
+    page.reload()
+    page.wait_for_function("(told) => document.querySelector('.sentence').textContent === told", arg=second)
+    page.get_by_role("button", name="reset").click()
+    assert words(page) == first
+
+
+def test_tau_is_dragged_and_values_are_read(page, weights):
+    grip = page.locator("svg:has(title:text-is('Real weights')) .grip")
+    title = page.locator("svg:has(title:text-is('Real weights')) text.title")
+    box, before = grip.bounding_box(), settings(page)
+    at = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*at)
+    assert title.text_content().startswith("|θ| = ")
+    page.mouse.down()
+    page.mouse.move(at[0] + 60, at[1], steps=4)
+    page.mouse.up()
+    after = settings(page)
+    assert after["spike_var"] > 2 * before["spike_var"]
+    assert after | {"spike_var": 0} == before | {"spike_var": 0}
+    check_sentence(page, weights)
+
+
+def test_dark_mode_and_a_phone(chromium, file):
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+    opened = context.new_page()
+    opened.goto(file.as_uri())
+    opened.get_by_text("lie in the spike").wait_for()
+    assert (
+        opened.evaluate("getComputedStyle(document.querySelector('.mgpp-explorer')).backgroundColor")
+        == "rgb(21, 21, 21)"
+    )
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not slider(opened, "λ").is_visible()
+    opened.locator("summary").click()
+    small = """[...document.querySelectorAll(".controls :is(button, select, input[type=text], summary)")].filter(
+        (each) => each.checkVisibility() && each.getBoundingClientRect().height < 40).map((each) => each.outerHTML)"""
+    assert opened.evaluate(small) == []
+    assert opened.locator(".controls").bounding_box()["height"] < 0.5 * 844
+    sizes = "[...document.querySelectorAll('svg text')].map((each) => parseFloat(getComputedStyle(each).fontSize))"
+    assert min(opened.evaluate(sizes)) >= 11
+    screenshot(opened, "page-phone-dark")
+    context.close()
 
 
 def test_no_prior_threshold_and_no_prior(page):

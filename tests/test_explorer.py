@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mgpp import MixtureGaussianPrior, Snapshots, explore, save_explorer
-from mgpp.lab.explorer.content import PRESETS, PRETRAINED, START, Content, asset, script
-from mgpp.plots import style
+from mgpp.lab.explorer.colors import COLORS, PAPERS, contrast_of
+from mgpp.lab.explorer.content import PRESETS, PRETRAINED, START, Content, script, stylesheet
+from mgpp.lab.explorer.sources import penalty_of
 
 NAME = "encoder.layer.0.output.dense.weight"
 OTHER = "encoder.layer.1.attention.self.query.weight"
@@ -111,13 +112,25 @@ def test_settings_that_cannot_be_are_refused(weights, tmp_path, settings, messag
         explore(weights=weights, **settings)
 
 
-def test_it_begins_with_the_first_source_and_follows_it_unless_told_otherwise(weights, tiny_run):
+def test_it_begins_with_a_run_of_the_method_and_follows_it_unless_told_otherwise(weights, tiny_run):
     content = Content.of([tiny_run], weights)
-    assert content.start({}) == START | {"source": PRETRAINED, "step": None, "layer": "", "kind": "", "follow": True}
+    places = {"step": None, "layer": "", "kind": "", "follow": True, "compare": None}
+    assert Content.of(weights=weights).start({}) == START | places | {"source": PRETRAINED, "step": 0}
+    opening = content.start({})
+    rows = {row["step"]: row["sparsity"] for row in content.header["sources"][1]["rows"]}
+    assert opening["source"] == tiny_run.name
+    assert rows[opening["step"]] >= 0.5 * max(rows.values())
     told = content.start({"lam": np.float32(0.5), "n": np.int64(5), "layer": 1, "source": tiny_run.name})
     assert (told["lam"], told["n"], told["layer"], told["source"]) == (0.5, 5, "1", tiny_run.name)
     assert not told["follow"]
     json.dumps(told)
+
+
+def test_b_begins_like_a_but_for_what_is_said(weights, tiny_run):
+    told = Content.of([tiny_run], weights).start({"source": tiny_run.name, "compare": {"lam": 1e-3}})
+    assert told["follow"]
+    assert told["compare"]["source"] == tiny_run.name
+    assert (told["compare"]["lam"], told["compare"]["follow"]) == (1e-3, False)
 
 
 def test_the_widget_holds_the_prior_of_its_sliders(weights):
@@ -128,12 +141,38 @@ def test_the_widget_holds_the_prior_of_its_sliders(weights):
     explorer.close()
 
 
+@pytest.mark.parametrize("paper", PAPERS)
+def test_colours_stand_out_from_light_and_dark_paper(paper):
+    for name, pair in re.findall(r"--(\w+): light-dark\((.*?)\)", stylesheet())[: len(COLORS)]:
+        shown = dict(zip(PAPERS, pair.split(", "), strict=True))[paper]
+        assert contrast_of(shown, PAPERS[paper]) >= 3, name
+
+
 @pytest.mark.parametrize(
-    ("variable", "color"),
-    [("spike", style.SPIKE), ("slab", style.SLAB), ("tau", style.PRIOR_THRESHOLD), ("cut", style.PRUNING_THRESHOLD)],
+    ("method", "recipe", "expected"),
+    [
+        ("l2", {"l2": {"strength": 0.25}}, {"label": "L2", "strength": 0.25}),
+        ("l1", {"l1": {"strength": 0}}, {"label": "no penalty", "strength": 0}),
+        ("gmp", {}, {"label": "no penalty", "strength": None}),
+        ("movement", {"movement": {"strength": 3.0}}, {"label": "no penalty", "strength": None}),
+        ("nobody-knows", {}, {"label": "", "strength": None}),
+    ],
 )
-def test_colours_are_those_of_the_figures(variable, color):
-    assert f"--{variable}: {color};" in asset("explorer.css")
+def test_the_penalty_of_a_run_is_that_of_its_recipe(tiny_run, method, recipe, expected):
+    run = type(tiny_run)(tiny_run.folder, {"recipe": {"method": method} | recipe})
+    run.__dict__["metrics"] = tiny_run.metrics.assign(lam=None)
+    assert penalty_of(run) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "magnitudes"), [("mgpp", True), ("movement", False), ("platon", False), ("obd", False)]
+)
+def test_only_thresholds_of_magnitudes_are_shown(tiny_run, method, magnitudes):
+    run = type(tiny_run)(tiny_run.folder, tiny_run.info | {"recipe": {"method": method}, "ranks_magnitudes": None})
+    run.__dict__.update(weights=tiny_run.weights, metrics=tiny_run.metrics)
+    (source,) = Content.of([run]).header["sources"]
+    assert source["scores"] is not magnitudes
+    assert any(row["pruning_threshold"] for row in source["rows"]) is magnitudes
 
 
 def test_the_script_is_one_module_with_one_default_export():

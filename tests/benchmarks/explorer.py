@@ -60,7 +60,7 @@ def take_picture(running, folder: Path, file: Path) -> None:
     page = running.new_page(viewport={"width": 1040, "height": 900}, device_scale_factor=1.25)
     page.goto((folder / "page.html").as_uri())
     page.get_by_label("weights", exact=True).select_option("reviews-mgpp-0.95-seed0")
-    page.get_by_role("slider", name="step", exact=True).fill("4")
+    page.get_by_role("slider", name="step", exact=True).fill("7")
     page.evaluate("document.activeElement.blur()")
     page.locator(".mgpp-explorer").screenshot(path=file)
 

@@ -44,6 +44,7 @@ def describe(
         **steps,
         "examples": {"train": pruner.n_train},
         "targets": targets_of(pruner),
+        "ranks_magnitudes": pruner.importance.by_magnitude,
     }
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
-from mgpp.plots.runs import mark_phases
+from mgpp.plots.runs import mark_phases, ranks_magnitudes
 from mgpp.runs import Run
 from mgpp.runs.histograms import histogram_at, magnitude_shares, share_of_zeros
 
@@ -25,7 +25,8 @@ def moment(run: Run, step: int | None = None) -> dict[str, Any]:
 
     Returns:
         step, last (step of the log), phase, sparsity, zeros (share of the histogram), pruning_threshold and
-        prior_threshold: None where there is none, or where it is 0, so that it prunes nothing.
+        prior_threshold: None where there is none, where it is 0, so that it prunes nothing, or where it is a threshold
+        of scores.
 
     Raises:
         ValueError: if no histogram, or no row of metrics, was logged at this step.
@@ -40,6 +41,8 @@ def moment(run: Run, step: int | None = None) -> dict[str, Any]:
         name: float(logged[name]) if pd.notna(logged[name]) and logged[name] > 0 else None
         for name in ("pruning_threshold", "prior_threshold")
     }
+    if not ranks_magnitudes(run):
+        thresholds["pruning_threshold"] = None
     found = {"step": step, "last": int(run.metrics["step"].max()), "zeros": share_of_zeros(rows)}
     return found | {"phase": logged["phase"], "sparsity": logged["sparsity"]} | thresholds
 

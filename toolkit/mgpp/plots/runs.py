@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from mgpp.architectures import stacks_of
-from mgpp.methods import METHODS
+from mgpp.methods import METHODS, Method
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
 from mgpp.runs import Run
@@ -160,9 +160,9 @@ def _until_zero_for_good(values: pd.Series) -> pd.Series:
 
 
 def mark_pruning_threshold(run: Run, *, ax: Axes) -> Axes:
-    """Draw the pruning threshold and its negative against the step, if the run has logged one."""
+    """Draw the pruning threshold and its negative against the step, if the run has logged one of magnitudes."""
     rows = run.metrics.dropna(subset=["pruning_threshold"])
-    if len(rows):
+    if len(rows) and ranks_magnitudes(run):
         look: dict[str, Any] = {"linestyle": ":", "color": style.PRUNING_THRESHOLD, "zorder": 3}
         ax.plot(rows["step"], rows["pruning_threshold"], label="± pruning threshold", **look)
         ax.plot(rows["step"], -rows["pruning_threshold"], **look)
@@ -175,6 +175,18 @@ def _filled(run: Run, frame: str) -> pd.DataFrame:
     if rows.empty:
         raise ValueError(f"{run.name} has logged no {frame}; wait for the first logged step")
     return rows
+
+
+def ranks_magnitudes(run: Run) -> bool:
+    """Tell whether the pruning threshold of a run is a magnitude; methods that rank scores log one of their scores.
+
+    Example:
+        >>> from pathlib import Path
+        >>> [ranks_magnitudes(Run(Path(), {"recipe": {"method": name}})) for name in ("l2", "movement")]
+        [True, False]
+    """
+    logged = run.info.get("ranks_magnitudes")  # of a method of one's own, which may be unknown here
+    return METHODS.get(run.method, Method)().importance().by_magnitude if logged is None else bool(logged)
 
 
 def run_label(run: Run) -> str:

@@ -1,5 +1,7 @@
 """Explore the prior on real weights in the browser, as a notebook's widget or as a page.
 
-`content.py` prepares what is shown. The JavaScript lies beside it and needs no framework and no build:
-`formulas.js` (the prior once more), `counts.js` (histograms), `panels.js` (pictures), `explorer.js` (the controls).
+`content.py` and `sources.py` prepare what is shown, `colors.py` its colours. The JavaScript lies beside them and needs
+no framework and no build: `formulas.js` (the penalties once more), `counts.js` (histograms), `view.js` (what one side
+shows), `words.js` (sentences), `scales.js`, `panel.js` and `pictures.js` (SVG), `hash.js` (the address) and
+`explorer.js` (the controls).
 """

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from mgpp.lab.explorer.colors import colors_css
+from mgpp.lab.explorer.sources import describe_source
 from mgpp.plots.runs import run_label
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
-from mgpp.runs.files import plain
 from mgpp.runs.histograms import Snapshots
 
-SCRIPTS = ("formulas.js", "counts.js", "panels.js", "explorer.js")  # one module, in this order
+SCRIPTS = (
+    *("numbers.js", "formulas.js", "counts.js", "view.js", "words.js", "scales.js", "panel.js", "pictures.js"),
+    *("hash.js", "explorer.js"),
+)  # one module, in this order
 PRETRAINED = "pretrained model"
 
 # λ is where annealing from 0.1 ends; Zhang, Sun & Liang (2024), Figure 1 and the published settings by task
@@ -34,7 +38,6 @@ PRESETS = [
     for label, *values in _PUBLISHED
 ]
 START = {"lam": 1e-6, "spike_var": 1e-7, "slab_var": 0.1, "learning_rate": 1e-4, "n": 9_706}
-_LOGGED = ("step", "phase", "learning_rate", "lam", "spike_var", "slab_var", "pruning_threshold", "sparsity")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Content:
             ValueError: if there are neither, or a run has no histograms.
         """
         sources = [(Snapshots.of_weights(weights, name=PRETRAINED), PRETRAINED, None)] if weights else []
-        sources += [(Snapshots.of_run(run), run_label(run), run.info.get("examples", {}).get("train")) for run in runs]
+        sources += [(Snapshots.of_run(run), run_label(run), run) for run in runs]
         if not sources:
             raise ValueError("runs and weights are both empty; give logged runs or weights")
         names = [snapshots.name for snapshots, _, _ in sources]
@@ -68,30 +71,50 @@ class Content:
         starts = np.cumsum([0, *map(len, blocks)]).tolist()
         labels = [text for _, text, _ in sources]
         described = [
-            _described(snapshots, text if labels.count(text) == 1 else f"{text} ({snapshots.name})", n, start)
-            for (snapshots, text, n), start in zip(sources, starts, strict=False)
+            describe_source(snapshots, text if labels.count(text) == 1 else f"{text} ({snapshots.name})", run, start)
+            for (snapshots, text, run), start in zip(sources, starts, strict=False)
         ]
         counts = gzip.compress(b"".join(blocks), compresslevel=9, mtime=0)
         return cls({"presets": PRESETS, "sources": described}, counts)
 
     def start(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that the explorer starts with. It follows a run's own prior unless a prior is given.
+        """Return the settings that the explorer starts with. It follows a run's own settings unless others are given.
+
+        Without settings it starts with the first run that had a mixture prior, at half of its sparsity.
 
         Raises:
             ValueError: if a setting is unknown or out of its range, or there is no such source or step.
         """
-        sources = {source["name"]: [row["step"] for row in source["rows"]] for source in self.header["sources"]}
-        places = {"source": next(iter(sources)), "step": None, "layer": "", "kind": ""}
-        if unknown := sorted(set(settings) - {*START, *places}):
-            raise ValueError(f"{', '.join(unknown)}: the explorer's settings are {', '.join([*START, *places])}")
+        side = self._side({key: value for key, value in settings.items() if key != "compare"})
+        compare = settings.get("compare")
+        if compare is None:
+            return side | {"compare": None}
+        follow = not set(compare) & set(START) and (side["follow"] or "source" in compare)
+        return side | {"compare": self._side({**side, "step": None, "follow": follow, **compare})}
+
+    def _side(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        rows = {source["name"]: [row["step"] for row in source["rows"]] for source in self.header["sources"]}
+        opening = self._opening() if not set(settings) else {"source": next(iter(rows)), "step": None}
+        places = opening | {"layer": "", "kind": ""}
+        if unknown := sorted(set(settings) - {*START, *places, "follow"}):
+            allowed = ", ".join([*START, *places, "compare"])
+            raise ValueError(f"{', '.join(unknown)}: the explorer's settings are {allowed}")
         numbers = _checked({key: settings.get(key, value) for key, value in START.items()})
         places |= {key: settings[key] for key in places if key in settings}
-        if places["source"] not in sources:
-            raise ValueError(f"source={places['source']!r} is none of {', '.join(sources)}")
-        if places["step"] not in (None, *(steps := sources[places["source"]])):
+        if places["source"] not in rows:
+            raise ValueError(f"source={places['source']!r} is none of {', '.join(rows)}")
+        if places["step"] not in (None, *(steps := rows[places["source"]])):
             raise ValueError(f"step={places['step']} has no histogram; logged: {', '.join(map(str, steps))}")
         texts = {key: str(places[key]) for key in ("layer", "kind")}
-        return numbers | places | texts | {"follow": not set(settings) & set(START)}
+        return numbers | places | texts | {"follow": settings.get("follow", not set(settings) & set(START))}
+
+    def _opening(self) -> dict[str, Any]:
+        """Return the source and step that show the method best."""
+        sources = self.header["sources"]
+        source = next((each for each in sources if (each["penalty"] or {}).get("label") == "MGP"), sources[0])
+        sparsities = [row.get("sparsity") or 0 for row in source["rows"]]
+        half = next(i for i, sparsity in enumerate(sparsities) if sparsity >= sparsities[-1] / 2)
+        return {"source": source["name"], "step": source["rows"][half]["step"]}
 
     def header_json(self, **more: Any) -> str:
         """Return the header as JSON that can stand inside a page's script element."""
@@ -113,6 +136,11 @@ def script() -> str:
     return "\n".join(asset(name) for name in SCRIPTS)
 
 
+def stylesheet() -> str:
+    """Return the explorer's CSS."""
+    return colors_css() + asset("explorer.css")
+
+
 def asset(name: str) -> str:
     """Return the text of a file that lies beside this one."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
@@ -122,18 +150,3 @@ def _block(snapshots: Snapshots) -> bytes:
     """Return the counts as byte planes, (4, columns, matrices, steps): in this order they compress to a twelfth."""
     full = np.concatenate([snapshots.zeros[..., None], snapshots.counts], axis=-1).transpose(2, 1, 0)
     return np.ascontiguousarray(full.astype("<u4")[..., None].view(np.uint8).transpose(3, 0, 1, 2)).tobytes()
-
-
-def _described(snapshots: Snapshots, text: str, n: int | None, start: int) -> dict[str, Any]:
-    rows = snapshots.steps.reindex(columns=[key for key in _LOGGED if key in snapshots.steps])
-    return plain(
-        {
-            "name": snapshots.name,
-            "label": text,
-            "n": n,
-            "edges": list(snapshots.edges),
-            "targets": snapshots.targets,
-            "rows": rows.to_dict("records"),
-            "start": start,
-        }
-    )

@@ -1,5 +1,5 @@
-// The explorer: controls, the sentence and the panels, kept together by one state. `mount` is used by the page and by
-// the notebook's widget; the default export is what anywidget asks for.
+// The explorer: controls, sentences and pictures, kept together by one state. `mount` is used by the page and by the
+// notebook's widget; the default export is what anywidget asks for.
 
 const SLIDERS = [
   ["lam", "λ, weight of the slab", -12, -0.05],
@@ -8,9 +8,8 @@ const SLIDERS = [
   ["learning_rate", "learning rate, one step", -7, -1],
   ["n", "n, training examples", 2, 7],
 ];
-const SETTINGS = SLIDERS.map(([key]) => key);
-const KEYS = [...SETTINGS, "source", "step", "layer", "kind", "follow"];
-const FOLLOW = "follow the run’s own prior";
+const KEYS = [...SETTINGS, "source", "step", "layer", "kind", "follow", "compare"];
+const PHASES = { warmup: ", warm-up", pruning: ", pruning", frozen: ", frozen" };
 
 const fill = (select, pairs) => select.replaceChildren(...pairs.map(([value, text]) => new Option(text, value)));
 
@@ -20,149 +19,197 @@ const slider = ([key, label, low, high]) => `<div class="slider">
   <label><span>${label}</span><input type="range" name="${key}" min="${low}" max="${high}" step="0.05"></label>
   <input type="text" name="${key}-text" inputmode="decimal" aria-label="${label}, typed"></div>`;
 
+const LEGEND = [
+  ["spike box", "spike: |θ| < τ"], ["slab box", "slab"], ["tau", "prior threshold τ (drag it)"], ["cut", "pruning threshold"],
+  ["step", "one optimizer step"], ["curve", "A"], ["curve b", "B"],
+];
+const key = ([style, text]) => `<span class="key ${style}"><svg viewBox="0 0 22 10" aria-hidden="true"><path class="${style}" d="${
+  style.endsWith("box") ? "M3 1H19V9H3Z" : "M0 5H22"}"/></svg>${text}</span>`;
+
 const PAGE = `
+  <details class="controls" open><summary>Controls</summary>
+  <div class="compare"><button type="button" name="compare" aria-pressed="false">compare A with B</button>
+    <span class="which" hidden>the controls change <button type="button" name="edit-a">A</button><button type="button" name="edit-b">B</button></span>
+    <button type="button" name="reset">reset</button></div>
   <div class="sliders">${SLIDERS.map(slider).join("")}</div>
   <div class="choices">
     ${choice("preset", "settings")}${choice("source", "weights")}${choice("layer", "layer")}${choice("kind", "kind")}
     <div class="steps">
       <label><span>step <b></b></span><input type="range" name="step" aria-label="step" min="0" step="1"></label>
       <button type="button" name="play">▶ play</button>
-      <label class="check"><input type="checkbox" name="follow"> <span>${FOLLOW}</span></label>
     </div>
-  </div>
+    <label class="check"><input type="checkbox" name="follow"> <span>follow the run</span></label>
+  </div></details>
   <p class="sentence" role="status"></p>
+  <p class="other" hidden></p><p class="differences" hidden></p>
+  <p class="legend">${LEGEND.map(key).join("")}</p>
   <div class="panels"><div></div><div></div></div>
   <p class="python"><code></code><button type="button" name="copy">copy this line of Python</button></p>`;
 
 /** Builds the explorer in `host`. `changed(state)` is called when a change is complete; returns {set, close}. */
-export function mount(host, { presets, sources, bytes }, state, changed = () => {}) {
+export function mount(host, { presets, sources, bytes, start }, state, changed = () => {}) {
   for (const source of sources) source.edges = source.edges.map((edge) => edge ?? Infinity);
   host.classList.add("mgpp-explorer");
   host.setAttribute("role", "group");
   host.setAttribute("aria-label", "Explorer of the mixture Gaussian prior");
   host.innerHTML = PAGE;
-  const named = Object.fromEntries([...host.querySelectorAll("[name]")].map((element) => [element.name, element]));
   const find = (name) => named[name];
-  const shown = {}; // what the sliders say
+  const part = (selector) => host.querySelector(selector);
+  const named = Object.fromEntries([...host.querySelectorAll("[name]")].map((element) => [element.name, element]));
   for (const control of Object.values(named)) control.dataset.lmSuppressShortcuts = "true"; // JupyterLab takes keys otherwise
-  const pictures = panels(...host.querySelectorAll(".panels > div"));
-  let source, weights, histogram, playing, tallest;
+  const drawn = pictures(...host.querySelectorAll(".panels > div"), dragTau);
+  const viewers = [viewer(sources, bytes), viewer(sources, bytes)];
+  const tallest = new Map(sources.map((source) => [source.name, undefined]));
+  let playing, edits = "a";
+  let wrong = {}; // what is wrong with a typed text, by setting
+  let listed; // the source whose layers and kinds the lists hold
 
-  const moment = () => source.rows.find(({ step }) => step === state.step) ?? source.rows.at(-1);
+  const side = () => (edits === "b" ? state.compare : state);
+  const sourceOf = ({ source }) => sources.find(({ name }) => name === source);
+  const done = () => changed(structuredClone(state));
 
-  function chooseSource() {
-    source = sources.find(({ name }) => name === state.source) ?? sources[0];
-    state.source = source.name;
-    const unique = (index) => [...new Set(source.targets.map((target) => target[index]))];
-    const words = (text) => String(text).replaceAll("_", " ");
-    fill(find("layer"), [["", "all"], ...unique(0).sort((a, b) => a - b).map((k) => [k, k])]);
-    fill(find("kind"), [["", "all"], ...unique(1).map((k) => [k, words(k)])]);
-    if (!unique(0).map(String).includes(state.layer)) state.layer = "";
-    if (!unique(1).includes(state.kind)) state.kind = "";
-    find("step").max = source.rows.length - 1;
-    host.querySelector(".steps").hidden = source.rows.length < 2;
-    tallest = Math.max(...source.rows.map((_, row) => Math.max(...density(select(source, bytes, row, "", "")).shares)));
-  }
-
-  function chooseWeights() {
-    if (source?.name !== state.source) chooseSource();
-    const row = source.rows.indexOf(moment());
-    state.step = source.rows[row].step;
-    weights = select(source, bytes, row, state.layer, state.kind);
-    histogram = density(weights);
-    const tall = Math.max(tallest, ...histogram.shares);
-    histogram.tallest = Number(tall.toPrecision(1)) < tall ? tall : Number(tall.toPrecision(1));
-  }
-
-  const letGo = () => (state.follow &&= !(moment().lam > 0)); // one's own setting ends the following of a run
-
-  function followRun() {
-    if (!state.follow) return;
-    for (const key of SETTINGS) if (moment()[key] > 0) state[key] = Number(moment()[key].toPrecision(3));
-    if (source.n) state.n = source.n;
-  }
-
-  function show() {
-    for (const [key] of SLIDERS) {
-      if (shown[key] === state[key]) continue;
-      shown[key] = state[key];
-      find(key).value = Math.log10(state[key]);
-      find(key).setAttribute("aria-valuetext", digits(state[key]));
-      find(`${key}-text`).value = plain(state[key]);
-      find(`${key}-text`).setAttribute("aria-invalid", "false");
+  /** The tallest bar of all steps, so that the axis stays while a run is played. */
+  function heightOf(source) {
+    if (tallest.get(source.name) === undefined) {
+      const heights = source.rows.map((_, row) => Math.max(...density(select(source, bytes, row, "", ""))));
+      tallest.set(source.name, Math.max(...heights));
     }
-    for (const key of ["source", "layer", "kind"]) find(key).value = state[key];
-    const hasPrior = moment().lam > 0;
-    find("follow").checked = state.follow && hasPrior;
-    find("follow").disabled = !hasPrior;
-    host.querySelector(".check span").textContent = hasPrior ? FOLLOW : "this run has no prior of its own";
-    const row = source.rows.indexOf(moment());
+    return tallest.get(source.name);
+  }
+
+  function height(views) {
+    const tall = Math.max(...views.filter(Boolean).flatMap((view) => [heightOf(view.source), ...view.histogram]));
+    return Number(tall.toPrecision(1)) < tall ? tall : Number(tall.toPrecision(1));
+  }
+
+  /** Settles both sides and shows them. */
+  function show() {
+    for (const each of [state, state.compare]) if (each) settle(each, sources);
+    if (!state.compare) edits = "a";
+    const views = [state, state.compare].map((each, i) => each && viewers[i](each));
+    const view = views[edits === "b" ? 1 : 0];
+    showControls(view);
+    const typed = Object.values(wrong)[0];
+    const problem = typed ?? views.map((each) => each?.penalty.problem).find(Boolean);
+    for (const { svg } of drawn.all) svg.classList.toggle("stale", Boolean(problem));
+    if (!problem) drawn.draw(views, height(views));
+    showWords(problem, views, view);
+  }
+
+  function showControls({ source, row, moment, settings }) {
+    const of = side();
+    const fixed = settings.kind !== "MGP";
+    for (const [name] of SLIDERS) {
+      const [range, text] = [find(name), find(`${name}-text`)];
+      range.disabled = text.disabled = fixed && ["lam", "spike_var", "slab_var"].includes(name);
+      range.value = Math.log10(of[name]);
+      range.setAttribute("aria-valuetext", digits(of[name]));
+      if (!(name in wrong)) text.value = range.disabled ? "" : plain(of[name]);
+      text.setAttribute("aria-invalid", String(name in wrong));
+    }
+    if (listed !== source) list(source);
+    for (const name of ["source", "layer", "kind"]) find(name).value = of[name];
+    find("follow").checked = of.follow;
+    find("follow").disabled = !isRun(source);
     find("step").value = row;
-    const phase = { warmup: ", warm-up", pruning: ", pruning", frozen: ", mask frozen" }[moment().phase] ?? "";
-    host.querySelector(".steps b").textContent = `${state.step}${phase}`;
-    find("step").setAttribute("aria-valuetext", `${state.step}${phase}`);
-    find("preset").value = presets.findIndex((each) => Object.entries(each.settings).every(([key, value]) => state[key] === value));
-    pictures.draw(state, moment(), histogram);
-    host.querySelector(".sentence").textContent = sentence(state, weights, moment());
-    host.querySelector("code").textContent = mixture(state).problem ? "" : pythonLine(state);
+    const phase = moment.sparsity > 0 || moment.phase === "warmup" ? (PHASES[moment.phase] ?? "") : "";
+    part(".steps b").textContent = `${of.step}${phase}`;
+    find("step").setAttribute("aria-valuetext", `${of.step}${phase}`);
+    const same = ([name, value]) => of[name] === value;
+    find("preset").value = fixed ? -1 : presets.findIndex((each) => Object.entries(each.settings).every(same));
+    find("compare").textContent = state.compare ? "close B" : "compare A with B";
+    find("compare").setAttribute("aria-pressed", String(Boolean(state.compare)));
+    part(".which").hidden = !state.compare;
+    for (const which of ["a", "b"]) find(`edit-${which}`).setAttribute("aria-pressed", String(edits === which));
+    host.classList.toggle("two", Boolean(state.compare));
+  }
+
+  function list(source) {
+    const unique = (index) => [...new Set(source.targets.map((target) => target[index]))];
+    fill(find("layer"), [["", "all"], ...unique(0).sort((a, b) => a - b).map((k) => [k, k])]);
+    fill(find("kind"), [["", "all"], ...unique(1).map((k) => [k, String(k).replaceAll("_", " ")])]);
+    find("step").max = source.rows.length - 1;
+    part(".steps").hidden = source.rows.length < 2;
+    listed = source;
+  }
+
+  function showWords(problem, views, view) {
+    const [a, b] = views;
+    part(".sentence").textContent = problem || `${b ? "A: " : ""}${sentence(a)}`;
+    part(".other").textContent = problem || !b ? "" : `B: ${sentence(b)}`;
+    part(".differences").textContent = problem || !b ? "" : differences(a, b);
+    for (const name of [".other", ".differences"]) part(name).hidden = Boolean(problem) || !b;
+    part("code").textContent = problem ? "" : pythonLine(view.settings);
+    find("copy").disabled = part("code").textContent === "";
   }
 
   function play(on) {
     clearInterval(playing);
-    playing = on ? setInterval(() => stepTo((source.rows.indexOf(moment()) + 1) % source.rows.length), 250) : undefined;
-    host.querySelector(".sentence").setAttribute("aria-live", on ? "off" : "polite");
+    playing = on ? setInterval(next, 250) : undefined;
+    part(".sentence").setAttribute("aria-live", on ? "off" : "polite");
     find("play").textContent = on ? "❚❚ pause" : "▶ play";
   }
 
-  function stepTo(row) {
-    state.step = source.rows[row].step;
-    followRun();
-    chooseWeights();
+  /** The following step, of both sides if both are runs. */
+  function next() {
+    for (const each of [state, state.compare].filter(Boolean)) {
+      const { rows } = sourceOf(each);
+      each.step = rows[(rows.findIndex(({ step }) => step === each.step) + 1) % rows.length].step;
+    }
     show();
+  }
+
+  /** Sets numbers by hand, which ends the following of a run. */
+  function choose(values) {
+    Object.assign(side(), values, { follow: false });
+    for (const name of Object.keys(values)) delete wrong[name];
   }
 
   function input({ target }) {
-    const key = target.name;
-    if (key === "step") return stepTo(Number(target.value));
-    if (target.type !== "range") return;
-    letGo();
-    state[key] = Number((10 ** target.value).toPrecision(3));
+    if (target.name === "step") side().step = sourceOf(side()).rows[target.value].step;
+    else if (target.type === "range") choose({ [target.name]: rounded(target.name, 10 ** target.value) });
+    else return;
     show();
   }
 
+  const rounded = (name, value) => Number((name === "n" ? Math.round(value) : value).toPrecision(3));
+
   function change({ target }) {
-    const key = target.name;
-    if (key.endsWith("-text")) typed(key.replace("-text", ""), target);
-    else if (key === "preset") Object.assign(state, presets[target.value]?.settings), letGo();
-    else if (["source", "layer", "kind"].includes(key)) state[key] = target.value;
-    else if (key === "follow") state.follow = target.checked;
-    if (key === "source") {
-      play(false);
-      state.step = undefined;
-    }
-    if (target.type !== "range") {
-      chooseWeights();
-      if (key === "source" || key === "follow") followRun();
-      show();
-    }
-    changed({ ...state }); // of a slider everything was shown while it moved
+    const name = target.name;
+    if (name.endsWith("-text")) typed(name.replace("-text", ""), target.value);
+    else if (name === "preset") choose(presets[target.value]?.settings ?? {});
+    else if (name === "source") takeSource(target.value);
+    else if (["layer", "kind"].includes(name)) side()[name] = target.value;
+    else if (name === "follow") (side().follow = target.checked), (wrong = {});
+    if (target.type !== "range") show();
+    if (!Object.keys(wrong).length) done(); // of a slider everything was shown while it moved
   }
 
-  function typed(key, target) {
-    const value = Number(target.value);
-    const fits = target.value.trim() !== "" && value > 0 && (key !== "lam" || value < 1) && Number.isFinite(value);
-    target.setAttribute("aria-invalid", String(!fits));
-    if (!fits) return;
-    letGo();
-    state[key] = key === "n" ? Math.max(1, Math.round(value)) : value;
-    target.value = plain(state[key]);
+  function takeSource(name) {
+    play(false);
+    wrong = {};
+    Object.assign(side(), { source: name, follow: true }); // at the same step, if it is logged
+  }
+
+  function typed(name, text) {
+    const problem = problemTyped(name, text);
+    delete wrong[name]; // the last one typed is told first
+    if (problem) wrong = { [name]: problem, ...wrong };
+    else choose({ [name]: Number(text) });
+  }
+
+  function dragTau(tau, released) {
+    if (released) return done();
+    const spike_var = spikeVarianceFor(tau, side());
+    if (!(spike_var >= 1e-14 && spike_var <= 0.1)) return;
+    choose({ spike_var: Number(spike_var.toPrecision(3)) });
+    show();
   }
 
   async function copy() {
-    const code = host.querySelector("code");
-    getSelection().selectAllChildren(code);
+    getSelection().selectAllChildren(part("code"));
     try {
-      await navigator.clipboard.writeText(code.textContent);
+      await navigator.clipboard.writeText(part("code").textContent);
       find("copy").textContent = "copied";
     } catch {
       find("copy").textContent = "selected: copy it with your keyboard"; // pages from disk may not write the clipboard
@@ -170,34 +217,65 @@ export function mount(host, { presets, sources, bytes }, state, changed = () => 
     setTimeout(() => (find("copy").textContent = "copy this line of Python"), 2000);
   }
 
+  function compare() {
+    const { compare: other, ...one } = state;
+    state.compare = other ? null : structuredClone(one);
+    edits = state.compare ? "b" : "a";
+  }
+
+  const CLICKS = {
+    play: () => play(playing === undefined),
+    compare,
+    "edit-a": () => (edits = "a"),
+    "edit-b": () => (edits = "b"),
+    reset: () => (play(false), Object.assign(state, structuredClone(start))),
+  };
+
   fill(find("preset"), [[-1, "your own"], ...presets.map(({ label }, i) => [i, label])]);
   fill(find("source"), sources.map(({ name, label }) => [name, label]));
   host.addEventListener("input", input);
   host.addEventListener("change", change);
   find("copy").addEventListener("click", copy);
-  find("play").addEventListener("click", () => {
-    play(playing === undefined);
-    changed({ ...state });
-  });
-  const set = (values) => {
-    const moved = source && SETTINGS.some((key) => values[key] !== state[key]);
-    Object.assign(state, values);
-    chooseWeights();
-    if (moved) letGo();
-    followRun();
+  for (const [name, act] of Object.entries(CLICKS)) {
+    find(name).addEventListener("click", () => {
+      act();
+      wrong = {};
+      show();
+      done();
+    });
+  }
+  let width;
+  const fit = () => {
+    if (host.clientWidth === width) return;
+    const narrow = (width = host.clientWidth) < 620;
+    if (narrow !== host.classList.contains("narrow")) part("details").open = !narrow;
+    host.classList.toggle("narrow", narrow);
+    for (const each of drawn.all) each.fit();
     show();
-    changed({ ...state }); // a step or source that does not exist became one that does
   };
-  set({});
-  return { set, close: () => play(false) };
+  const watching = new ResizeObserver(fit);
+  watching.observe(host);
+  /** Takes values from outside. Numbers of one's own end the following of a run, another run begins it. */
+  const set = (values, whole = false) => {
+    const differs = (name) => name in values && values[name] !== state[name];
+    const follow = whole || differs("follow") ? values.follow : differs("source") || (state.follow && !SETTINGS.some(differs));
+    Object.assign(state, values, { follow });
+    wrong = {};
+    show();
+    done(); // a step or source that does not exist became one that does
+  };
+  fit();
+  show();
+  done();
+  return { set, close: () => (play(false), watching.disconnect()) };
 }
 
-const stateOf = (model) => Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
+const stateOf = (model) => Object.fromEntries(KEYS.map((key) => [key, structuredClone(model.get(key))]));
 
 async function render({ model, el }) {
   const bytes = await gunzip(model.get("counts"));
   let own = false; // changes that come from here are shown already
-  const view = mount(el, { ...JSON.parse(model.get("header")), bytes }, stateOf(model), (state) => {
+  const view = mount(el, { ...JSON.parse(model.get("header")), bytes, start: stateOf(model) }, stateOf(model), (state) => {
     own = true;
     for (const key of KEYS) model.set(key, state[key]);
     own = false;

@@ -1,5 +1,5 @@
-// The formulas of mgpp.prior.mixture and mgpp.runs.histograms once more, for the browser; a test holds them equal.
-// Names of settings are those of Python: lam, spike_var, slab_var, learning_rate, n.
+// The formulas of mgpp.prior and mgpp.runs.histograms once more, for the browser; a test holds them equal.
+// Names of settings are those of Python: lam, spike_var, slab_var, strength, learning_rate, n.
 
 const sigmoid = (x) => (x < 0 ? Math.exp(x) / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x)));
 
@@ -23,10 +23,39 @@ export function mixture({ lam, spike_var, slab_var }) {
 }
 
 function problemWith({ lam, spike_var, slab_var }) {
-  if (!(lam > 0 && lam < 1)) return "λ must lie between 0 and 1.";
+  if (!(lam > 0 && lam < 1)) return `λ = ${lam} makes no prior: it must lie between 0 and 1, both excluded.`;
   if (!(spike_var >= 1e-30 && slab_var <= 1e6)) return "Variances must lie between 1e-30 and 1e6.";
   if (spike_var > slab_var) return "The spike must be narrower than the slab: lower σ0² or raise σ1².";
   return "";
+}
+
+const without = { problem: "", threshold: NaN, spikeProbability: undefined };
+
+// As a negative log prior: n times what the objective, a mean loss, gets. So all penalties share one scale.
+const PENALTIES = {
+  MGP: mixture,
+  L2: ({ strength, n }) => ({ ...without, penalty: (w) => 0.5 * n * strength * w * w, penaltyGrad: (w) => n * strength * w }),
+  L1: ({ strength, n }) => ({ ...without, penalty: (w) => n * strength * Math.abs(w), penaltyGrad: (w) => n * strength * Math.sign(w) }),
+  "no penalty": () => ({ ...without, penalty: () => 0, penaltyGrad: () => 0 }),
+};
+
+/** The penalty of these settings. One that the explorer does not know has the value NaN: nothing is drawn. */
+export function penaltyOf(settings) {
+  const unknown = () => ({ ...without, penalty: () => NaN, penaltyGrad: () => NaN });
+  return (PENALTIES[settings.kind] ?? unknown)(settings);
+}
+
+/** The spike variance with this prior threshold, the other settings given; NaN if there is none. */
+export function spikeVarianceFor(threshold, { lam, slab_var }) {
+  let [low, high] = [-30, Math.log10(slab_var)]; // τ grows with σ0² where it exists
+  const reaches = (exponent) => !(mixture({ lam, spike_var: 10 ** exponent, slab_var }).threshold < threshold);
+  if (reaches(low)) return NaN;
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    if (reaches(middle)) high = middle;
+    else low = middle;
+  }
+  return 10 ** low;
 }
 
 /** Number of weights with |θ| below a threshold; within a bin they count as evenly spread. `below` is cumulative. */
@@ -48,45 +77,3 @@ export function spikeShare(prior, weights) {
   if (!Number.isNaN(prior.threshold)) return countBelow(weights, prior.threshold) / weights.total;
   return prior.spikeProbability(0) > 0.5 ? 1 : 0;
 }
-
-/** Three digits: 0.0321, 4.94e-5. */
-export function digits(x) {
-  const size = Math.abs(x);
-  return size === 0 || (size >= 1e-3 && size < 1e5) ? String(Number(x.toPrecision(3))) : x.toExponential(2).replace("e+", "e");
-}
-
-export const percent = (share) => `${Number((100 * share).toPrecision(3))}%`;
-
-function inSteps(threshold, learningRate) {
-  const ratio = threshold / learningRate;
-  return ratio >= 0.95 && ratio < 1.05 ? "about one optimizer step" : `about ${digits(ratio)} optimizer steps`;
-}
-
-/** What the pictures say, in words. `moment` is a row of a run's log. */
-export function sentence(settings, weights, moment) {
-  const prior = mixture(settings);
-  if (prior.problem) return prior.problem;
-  const { learning_rate, n, spike_var, slab_var } = settings;
-  const zeros = weights.zeros > 0 ? ` (${percent(weights.zeros / weights.total)} are exactly zero)` : "";
-  const share = `${percent(spikeShare(prior, weights))} of these weights lie in the spike${zeros}`;
-  const winner = prior.spikeProbability(0) > 0.5 ? "spike" : "slab";
-  const first = Number.isNaN(prior.threshold)
-    ? `${share}: there is no prior threshold, since the ${winner} is the more probable everywhere.`
-    : `${share}; the prior threshold τ is ${digits(prior.threshold)}, ${inSteps(prior.threshold, learning_rate)}.`;
-  const [slab, spike] = [slab_var, spike_var].map((variance) => digits(1 / (n * variance)));
-  const second = `With n = ${n.toLocaleString("en")} the slab acts as an L2 of strength ${slab}, the spike as one of ${spike}.`;
-  return `${first} ${second}${ofRun(moment)}`;
-}
-
-function ofRun({ step, phase, pruning_threshold: cut }) {
-  if (!(cut > 0)) return ""; // nothing is pruned yet
-  const frozen = phase === "frozen" ? "; the mask is frozen, the prior off" : "";
-  return ` The pruning threshold of step ${step} is ${digits(cut)}${frozen}.`;
-}
-
-/** A number as one writes it in code: 0.05, 1e-6. */
-export const plain = (x) => (x !== 0 && Math.abs(x) < 1e-3 ? x.toExponential() : String(x));
-
-/** The line of Python that makes this prior. */
-export const pythonLine = ({ lam, spike_var, slab_var }) =>
-  `MixtureGaussianPrior(lam=${plain(lam)}, spike_var=${plain(spike_var)}, slab_var=${plain(slab_var)})`;

@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from mgpp.lab.explorer.content import Content, asset, script
+from mgpp.lab.explorer.content import Content, asset, script, stylesheet
 from mgpp.runs import Run
 
 
@@ -19,7 +19,8 @@ def save_explorer(
         file: where to; its folder is made.
         runs: logged runs whose histograms can be chosen, step by step.
         weights: a model's weights by name, for instance `pretrained_weights()` or `prunable_weights(model)`.
-        settings: where it begins: lam, spike_var, slab_var, learning_rate, n, source (a run's name), step, layer, kind.
+        settings: where it begins: lam, spike_var, slab_var, learning_rate, n, source (a run's name), step, layer, kind;
+            `compare`, a mapping of such settings, for B.
 
     Raises:
         ValueError: if there are neither runs nor weights, a run has no histograms, or a setting is unknown or wrong.
@@ -32,7 +33,7 @@ def save_explorer(
     """
     content = Content.of(runs, weights)
     page = Template(asset("page.html")).substitute(
-        css=asset("explorer.css"),
+        css=stylesheet(),
         header=content.header_json(state=content.start(settings)),
         counts=base64.b64encode(content.counts).decode(),
         script=script(),

@@ -6,7 +6,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from mgpp.lab.explorer.content import START, Content, asset, script
+from mgpp.lab.explorer.content import START, Content, script, stylesheet
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
 
@@ -18,7 +18,7 @@ class Explorer(anywidget.AnyWidget):
     """
 
     _esm = script()
-    _css = asset("explorer.css")
+    _css = stylesheet()
 
     header = traitlets.Unicode().tag(sync=True)
     counts = traitlets.Bytes().tag(sync=True)
@@ -32,6 +32,7 @@ class Explorer(anywidget.AnyWidget):
     layer = traitlets.Unicode("").tag(sync=True)
     kind = traitlets.Unicode("").tag(sync=True)
     follow = traitlets.Bool(True).tag(sync=True)
+    compare = traitlets.Dict(None, allow_none=True).tag(sync=True)
 
     @property
     def prior(self) -> MixtureGaussianPrior:
@@ -47,8 +48,8 @@ def explore(*, runs: Iterable[Run] = (), weights: Mapping[str, Any] | None = Non
     Args:
         runs: logged runs whose histograms can be chosen, step by step.
         weights: a model's weights by name, for instance `pretrained_weights()` or `prunable_weights(model)`.
-        settings: where it begins: lam, spike_var, slab_var, learning_rate, n, source (a run's name), step, layer, kind.
-            Without settings of the prior a run's own are followed.
+        settings: where it begins: lam, spike_var, slab_var, learning_rate, n, source (a run's name), step, layer, kind;
+            `compare`, a mapping of such settings, for B. Without settings of the prior a run's own are followed.
 
     Raises:
         ValueError: if there are neither runs nor weights, a run has no histograms, or a setting is unknown or wrong.

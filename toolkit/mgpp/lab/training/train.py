@@ -289,6 +289,7 @@ def describe(recipe: Recipe, task: Task, pruner: Pruner, hashes: Mapping[str, st
         "metric": {"name": task.metric, "higher_is_better": task.higher_is_better},
         "examples": {split: len(data) for split, data in task.splits.items()},
         "targets": targets_of(pruner),
+        "ranks_magnitudes": pruner.importance.by_magnitude,
     }
 
 
