@@ -60,7 +60,9 @@ class Content:
         Raises:
             ValueError: if there are neither, or a run has no histograms.
         """
-        sources = [(Snapshots.of_weights(weights, name=PRETRAINED), PRETRAINED, None)] if weights else []
+        sources: list[tuple[Snapshots, str, Run | None]] = []
+        if weights:
+            sources.append((Snapshots.of_weights(weights, name=PRETRAINED), PRETRAINED, None))
         sources += [(Snapshots.of_run(run), run_label(run), run) for run in runs]
         if not sources:
             raise ValueError("runs and weights are both empty; give logged runs or weights")
