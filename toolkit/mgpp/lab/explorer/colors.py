@@ -27,7 +27,7 @@ def readable(color: str, paper: str, contrast: float = CONTRAST) -> str:
 
     Example:
         >>> readable("#0072B2", "#FFFFFF"), readable("#E69F00", "#FFFFFF")
-        ('#0072B2', '#B97F00')
+        ('#0072B2', '#BF8400')
     """
     away = 0 if _luminance(paper) > 0.5 else 255
     for share in range(0, 101):
