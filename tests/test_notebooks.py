@@ -117,7 +117,7 @@ def test_it_calls_the_library_and_defines_nothing(notebook):
 
 
 def test_its_outputs_are_kept_and_small(path, notebook):
-    assert path.stat().st_size < 2_000_000  # the movie alone has more than one
+    assert path.stat().st_size < 1_000_000
     for number, cell in enumerate(cells(notebook, "code"), start=1):  # run once, from top to bottom
         cleared = "interactive" in cell.metadata.get("tags", [])
         assert cell.execution_count == (None if cleared else number)
