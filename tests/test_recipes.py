@@ -175,6 +175,19 @@ def test_trainer_arguments_are_those_of_transformers():
     assert load_recipe("reviews", trainer=settings).trainer == settings | {"adam_epsilon": 1e-7}
 
 
+@pytest.mark.parametrize("field", ["fsdp_config", "gradient_checkpointing_kwargs"])
+def test_a_section_without_names_of_its_own_holds_no_nan(field):
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(RecipeError, match=field):
+            load_recipe("reviews", trainer={field: {"a": [number]}})
+
+
+def test_the_message_on_many_wrong_keys_is_short():
+    with pytest.raises(RecipeError, match="trainer.wrong_0") as error:
+        load_recipe("reviews", trainer={f"wrong_{i}" + "x" * 500: 1 for i in range(200)})
+    assert len(str(error.value)) < 3000
+
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["no", "1e-5"]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),

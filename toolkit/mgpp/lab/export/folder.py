@@ -47,6 +47,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        json.dumps(record, allow_nan=False)  # what is no number in JSON could not be written again
         version, hashes = record["format"], {name: facts["sha256"] for name, facts in record["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(f"{folder / RECORD} is not the record of an export: {error!r}") from error
@@ -119,6 +120,6 @@ def read_weights(files: Iterable[Path]) -> dict[str, Tensor]:
     for file in files:
         try:
             tensors |= unpack_tensors(load_file(file))
-        except SafetensorError as error:
+        except (SafetensorError, ExportError) as error:
             raise ExportError(f"{file} is damaged: {error}") from error
     return tensors

@@ -113,11 +113,11 @@ def unpack_tensors(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for prefix in prefixes:
         name = f"{prefix}weight" if prefix.endswith(".") else prefix.removesuffix("/")
         if name in packed:
-            raise ExportError(f"{name} is there both packed and plain: the file is damaged")
+            raise ExportError(f"{name} is there both packed and plain")
         try:
             tensors[name] = _unpack(*(packed[f"{prefix}{part}"] for part in PARTS))
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            raise ExportError(f"{name} can't be unpacked, the file is damaged: {error}") from error
+            raise ExportError(f"{name} can't be unpacked: {error!r}") from error
     return tensors
 
 

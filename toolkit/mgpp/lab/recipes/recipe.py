@@ -56,6 +56,15 @@ def _phase(amount: float) -> float:
     return amount
 
 
+def _finite(section: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(section, allow_nan=False)
+    except ValueError:
+        raise ValueError("must not hold infinities or NaN, which a run's log can't keep") from None
+    return section
+
+
+Section = Annotated[dict[str, Any], AfterValidator(_finite)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Phase = Annotated[NonNegativeFloat, AfterValidator(_phase)]
 Patterns = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
@@ -141,7 +150,7 @@ class TrainerSettings(TypedDict, total=False):
     neftune_noise_alpha: NonNegativeFloat | None
     average_tokens_across_devices: bool
     gradient_checkpointing: bool
-    gradient_checkpointing_kwargs: dict[str, Any] | None
+    gradient_checkpointing_kwargs: Section | None
     torch_compile: bool
     torch_compile_backend: str | None
     torch_compile_mode: str | None
@@ -154,7 +163,7 @@ class TrainerSettings(TypedDict, total=False):
     dataloader_prefetch_factor: PositiveInt | None
     train_sampling_strategy: Literal["random", "sequential", "group_by_length", "batch_rebalance"]
     fsdp: bool | str | None
-    fsdp_config: dict[str, Any] | None
+    fsdp_config: Section | None
     ddp_backend: Literal["nccl", "gloo", "mpi", "xccl", "hccl"] | None
     ddp_timeout: PositiveInt
     ddp_find_unused_parameters: bool | None
@@ -369,23 +378,28 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _explain(error: ValidationError) -> str:
-    """Return a line for every wrong key: its value and what is allowed, or the nearest known key."""
+    """Return a line for every wrong key, ten at most: its value and what is allowed, or the nearest known key."""
     lines: dict[str, str] = {}
+    allowed = ""
     for each in error.errors():
-        key = ".".join(map(str, each["loc"][:2]))  # what follows are items of lists and members of unions
+        key = ".".join(map(str, each["loc"][:2]))[:80]  # what follows are items of lists and members of unions
         message = each["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if each["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            lines[key] = f"{key} is not a known key{did_you_mean(key, known_keys())}"
-            if key.startswith("trainer.") and lines[key].endswith("?"):
-                lines[key] += f" A recipe may set trainer.{', '.join(TrainerSettings.__annotations__)}"
+            hint = did_you_mean(key, known_keys())
+            if not hint.endswith("?") and any(hint in line for line in lines.values()):
+                hint = ""  # the list of all keys is told once
+            lines[key] = f"{key} is not a known key{hint}"
+            if key.startswith("trainer.") and hint.endswith("?"):
+                allowed = f" A recipe may set trainer.{', '.join(TrainerSettings.__annotations__)}"
         elif each["type"] == "value_error" and isinstance(each["input"], dict):
             lines[key] = f"{key}: {message}" if key else message
         elif key in lines:  # another type that the value could have
-            lines[key] += f" or {message}"
+            lines[key] += "" if message in lines[key] else f" or {message}"
         else:
             own = "; one of your own needs --import FILE" if key == "method" else ""
             lines[key] = f"{key}={each['input']!r:.80} {message}{own}"
-    return "\n".join(lines.values())
+    told = [*list(lines.values())[:10], *([f"and {len(lines) - 10} more"] if len(lines) > 10 else [])]
+    return "\n".join(told) + allowed
 
 
 def known_keys() -> list[str]:
