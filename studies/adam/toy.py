@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -86,15 +86,9 @@ def steps_of_adam(
 
 
 def sizes_before_events(
-    prior: MixtureGaussianPrior | None,
-    adam: Adam,
-    *,
-    n: int,
-    place: Place = "through",
-    interval: int = 10,
-    events: int = EVENTS,
+    prior: MixtureGaussianPrior | None, adam: Adam, *, interval: int = 10, **settings: Any
 ) -> pd.DataFrame:
-    """Return how far pruned weights get until the next prune event.
+    """Return how far pruned weights get until the next prune event; `settings` are those of `steps_of_adam`.
 
     Returns:
         A row an event: event (from 1), rms (root of the mean squared weight just before the next event).
@@ -104,6 +98,6 @@ def sizes_before_events(
         >>> table["event"].tolist()
         [1, 2]
     """
-    steps = steps_of_adam(prior, adam, n=n, place=place, interval=interval, events=events)
+    steps = steps_of_adam(prior, adam, interval=interval, **settings)
     ends = [np.sqrt(np.mean(theta**2)) for step, theta, _ in steps if (step + 1) % interval == 0]
     return pd.DataFrame({"event": np.arange(1, len(ends) + 1), "rms": ends})

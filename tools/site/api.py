@@ -19,6 +19,7 @@ GROUPS = {
     "workshop": "Workshop: the course",
     "": "Shared: names and colours",
 }
+NO_PAGE = ("mgpp", "mgpp.__main__")  # the list of public names, and the call of the command line
 INDEX = """# API
 
 `import mgpp` gives the public names; they load when they are first used. The other names of a module may change.
@@ -45,11 +46,8 @@ def documented() -> dict[str, str]:
     """Return the modules that define something, each with the first sentence of its docstring."""
     trees = {module_of(file): ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PACKAGE.rglob("*.py"))}
     docstrings = {name: ast.get_docstring(tree) or "" for name, tree in trees.items() if len(tree.body) > 1}
-    del (
-        docstrings["mgpp"],
-        docstrings["mgpp.__main__"],
-    )  # the first is the list of public names, the second runs the CLI
-    return {name: text.partition("\n\n")[0].replace("\n", " ") for name, text in docstrings.items()}
+    known = {name: text.partition("\n\n")[0].replace("\n", " ") for name, text in docstrings.items()}
+    return {name: text for name, text in known.items() if name not in NO_PAGE}
 
 
 def public_names() -> dict[str, list[str]]:

@@ -19,7 +19,6 @@ function kept(group, tag) {
 /** The fixed parts of a panel, by the class they are found with. */
 const skeleton = (title, xLabel, yLabel, id) => `<svg role="img"><title>${title}</title>
   <clipPath id="${id}"><rect x="${EDGE.left}" y="${EDGE.top}"/></clipPath>
-  <image class="heat" preserveAspectRatio="none" x="${EDGE.left}" y="${EDGE.top}" width="0" height="0"/>
   <text class="title" x="${EDGE.left}" y="13">${title}</text>
   <text class="label across" text-anchor="middle">${xLabel}</text><text class="label upward" text-anchor="middle">${yLabel}</text>
   <g class="axes"><path class="frame"/></g><g class="marks" clip-path="url(#${id})"></g><g class="names"></g>
@@ -29,7 +28,7 @@ const skeleton = (title, xLabel, yLabel, id) => `<svg role="img"><title>${title}
  * An empty panel in `host`. `draw({x, y, marks, words, read, grip})` takes scales, marks [key, class, path] in a fixed order,
  * words [class, text, x, y, anchor], what a place reads as, and where a line can be gripped.
  */
-export function panel(host, { title, height, xLabel, yLabel, pick, drag }) {
+export function panel(host, { title, height, xLabel, yLabel, drag }) {
   const id = `mgpp-clip-${Math.random().toString(36).slice(2)}`; // two explorers may stand on one page
   host.insertAdjacentHTML("beforeend", skeleton(title, xLabel, yLabel, id));
   const svg = host.lastElementChild;
@@ -45,10 +44,8 @@ export function panel(host, { title, height, xLabel, yLabel, pick, drag }) {
     across[1] = width - EDGE.right;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     part(".frame").setAttribute("d", `M${EDGE.left} ${EDGE.top}V${upward[0]}H${across[1]}`);
-    for (const box of svg.querySelectorAll("rect, .heat")) {
-      box.setAttribute("width", across[1] - EDGE.left);
-      box.setAttribute("height", upward[0] - EDGE.top);
-    }
+    part("rect").setAttribute("width", across[1] - EDGE.left);
+    part("rect").setAttribute("height", upward[0] - EDGE.top);
     part(".across").setAttribute("transform", `translate(${(EDGE.left + across[1]) / 2} ${height - 3})`);
     part(".upward").setAttribute("transform", `translate(12 ${(EDGE.top + upward[0]) / 2}) rotate(-90)`);
   }
@@ -94,8 +91,6 @@ export function panel(host, { title, height, xLabel, yLabel, pick, drag }) {
   function press(event) {
     gripped = Boolean(drag) && event.target === part(".grip");
     if (gripped) svg.setPointerCapture(event.pointerId), event.preventDefault();
-    const [, value] = place(event);
-    if (pick && value !== undefined) pick(value);
   }
   function move(event) {
     const [, value] = place(event);
@@ -110,5 +105,5 @@ export function panel(host, { title, height, xLabel, yLabel, pick, drag }) {
   svg.addEventListener("pointermove", move);
   for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, release);
   svg.addEventListener("pointerleave", hover);
-  return { svg, title, across, upward, fit, draw, heat: part(".heat") };
+  return { svg, title, across, upward, fit, draw };
 }
