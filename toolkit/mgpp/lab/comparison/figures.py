@@ -102,5 +102,5 @@ def figure_survivors(runs: Iterable[Run], sparsity: float | None = None, *, widt
         bar: dict[str, Any] = {"location": "bottom", "shrink": 0.7, "aspect": 40}
         colors = figure.colorbar(axes.flat[0].collections[0], ax=axes, **bar)
         colors.set_ticks([-DEPTH, -DEPTH / 2, 0, DEPTH / 2, DEPTH], labels=["≤ 1/16", "1/4", "1", "4", "16"])
-        colors.set_label(f"share of the weights left, as a multiple of the mean ({mean:.0%})")
+        colors.set_label(f"weights left, as a multiple of the mean ({mean:.0%})")
     return figure
