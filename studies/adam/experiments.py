@@ -17,7 +17,7 @@ from studies.adam.brief import TASK
 
 BRIEF = {
     **{"task": TASK, "max_steps": 450, "batch_size": 8},
-    **{"sparsity.final": 0.9, "sparsity.warmup": 100, "sparsity.frozen": 100},
+    **{"sparsity.final": 0.8, "sparsity.warmup": 100, "sparsity.frozen": 100},
     **{"log.every": 5, "log.evaluate_every": 75, "log.histograms_every": 50, "log.trajectories": 0},
     **{"threads": 1, "save_model": False, "save_every": 150},
 }
@@ -29,9 +29,9 @@ AUTHORS_ADAM = {"trainer.adam_beta2": 0.98, "trainer.adam_epsilon": 1e-6}
 # threshold τ of the four widths is 0.5, 1.5, 4.5 and 13 steps of 1e-4 wide.
 WIDTHS = {f"spike-{width:.0e}".replace("e-0", "e-"): {"prior.spike_var": width} for width in (1e-10, 1e-9, 1e-8, 1e-7)}
 SPIKE: dict[str, Mapping[str, Any]] = {
-    **WIDTHS,
     "no-penalty": {"method": "gmp"},
     "slab-alone": {"method": "l2", "l2.strength": 0.002},
+    **WIDTHS,
     "authors-adam": AUTHORS_ADAM,
     "no-regrowth": {"sparsity.allow_regrowth": False},
     "no-clipping": {"trainer.max_grad_norm": 0.0},
