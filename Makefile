@@ -101,8 +101,10 @@ EXECUTE := --to notebook --execute --inplace --log-level=WARN --KernelManager.tr
 	--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_all_outputs_tags=interactive \
 	--ClearMetadataPreprocessor.enabled=True --ClearMetadataPreprocessor.clear_cell_metadata=False \
 	--ClearMetadataPreprocessor.preserve_nb_metadata_mask=kernelspec
+# all, or those that `make notebooks ONLY=…` names
+ONLY := notebooks/*.ipynb notebooks/workshop/failure_gallery.ipynb
 notebooks: env
-	@printf '%s\n' notebooks/*.ipynb notebooks/workshop/failure_gallery.ipynb \
+	@printf '%s\n' $(ONLY) \
 		| xargs -P 2 -n 1 $(BIN)/jupyter nbconvert $(EXECUTE)
 
 # the students' notebooks and the solutions, from their common source

@@ -1,6 +1,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -33,6 +34,15 @@ def test_every_recipe_runs_dry_without_a_network(name):
     text = dry_run(load_recipe(name))
     heads = [each.split(":")[0] for each in text.splitlines() if each[:1].strip()]
     assert heads == ["recipe", "targets", "examples", "steps", "learning rate", "memory"]
+
+
+@pytest.mark.parametrize("method", ["mgpp", "mgpp-fisher"])
+def test_a_slab_too_narrow_for_few_examples_is_told_with_one_that_is_not(method):
+    recipe = partial(load_recipe, "glue-rte-bert", method=method)
+    section = METHODS[method].section
+    warning = line(dry_run(recipe(**{f"{section}.slab_var": 0.01})), "warning")
+    suggested = re.findall(rf"{section}\.slab_var=([\d.]+)", warning)[-1]
+    assert "warning" not in dry_run(recipe(**{f"{section}.slab_var": float(suggested)}))
 
 
 def test_the_network_would_have_been_noticed(no_network):  # noqa: F811

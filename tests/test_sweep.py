@@ -2,6 +2,7 @@ import multiprocessing
 import re
 import threading
 import time
+import warnings
 from functools import partial
 
 import pandas as pd
@@ -16,7 +17,7 @@ from mgpp.lab.sweeps.grid import LONGEST_NAME, cells_of, parse_grid
 from mgpp.lab.sweeps.record import claim, count_attempts, is_taken, over_seeds
 from mgpp.lab.sweeps.sweep import SweepError, not_finished
 from mgpp.lab.sweeps.worker import work
-from mgpp.runs import mark_failed
+from mgpp.runs import RunWarning, mark_failed
 
 LAMS = ["reviews-lam=1e-06-seed0", "reviews-lam=1e-05-seed0", "reviews-lam=1e-06-seed1", "reviews-lam=1e-05-seed1"]
 
@@ -240,6 +241,17 @@ def test_a_worker_that_dies_is_replaced(options, lines):
     assert (frame["status"] == "finished").all()
     assert (frame["attempts"] == 1).all()
     assert sum("trying again" in line for line in lines) == 2
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_warning_of_the_workers_is_reported_once(options, lines):
+    def warn_and_train(recipe, folder):
+        warnings.warn("few rows", RunWarning, stacklevel=1)
+        warnings.warn("of another library", UserWarning, stacklevel=1)
+        FakeTraining()(recipe, folder)
+
+    sweep("reviews", **options, launcher=LocalProcesses(1, work=partial(work, train_one=warn_and_train)))
+    assert [line for line in lines if line.startswith("warning")] == ["warning: few rows"]
 
 
 def test_a_run_whose_worker_leaves_nothing_is_marked_as_failed(options):

@@ -69,6 +69,10 @@ class Method:
         """Return the sparsity schedule, given the recipe's."""
         return schedule
 
+    def caution(self, n: int) -> str | None:
+        """Return what its hyperparameters would spoil on n training examples; None if nothing is known to."""
+        return None
+
     @property
     def rewinds(self) -> int:
         """How often the learning rate returns to its start, after the first time."""

@@ -134,6 +134,7 @@ class _Loop:
     tries: Counter[str] = field(default_factory=Counter)
     jobs: list[tuple[Job, Cell]] = field(default_factory=list)
     closed: int = 0
+    warned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.attempts_before = {cell.name: count_attempts(self.out / cell.name) for cell in self.cells}
@@ -169,6 +170,7 @@ class _Loop:
 
     def settle(self, cell: Cell, outcome: Outcome, *, is_ours: bool) -> None:
         """Decide what becomes of a cell after an attempt; the files in its folder count more than the outcome."""
+        self.report_warnings(outcome.get("warnings", []))
         if self.wait_for_another(cell):
             return
         folder, error = self.out / cell.name, outcome["error"] or "the training ended before the run was finished"
@@ -186,6 +188,13 @@ class _Loop:
             except OSError:  # a full disk, of which the error tells
                 run = Run(folder, {"status": "failed", "error": error})
             self.close(run)
+
+    def report_warnings(self, texts: Sequence[str]) -> None:
+        """Report each warning of the workers once, however many runs it comes from."""
+        for text in dict.fromkeys(texts):
+            if text not in self.warned:
+                self.report(f"warning: {text}")
+        self.warned.update(texts)
 
     def tried(self, cell: Cell) -> int:
         """Return the attempts of this sweep, with those that the engine made by itself."""

@@ -6,9 +6,10 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
@@ -28,11 +29,13 @@ TrainOne = Callable[[Recipe, Path], None]
 class Outcome(TypedDict):
     """How an attempt at a run ended.
 
-    `error` is None if the run is finished. `temporary` is whether another attempt may succeed.
+    `error` is None if the run is finished. `temporary` is whether another attempt may succeed. `warnings` are those of
+    the toolkit, which would be lost in the log of a process.
     """
 
     error: str | None
     temporary: bool
+    warnings: NotRequired[list[str]]
 
 
 def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = None) -> Outcome:
@@ -43,6 +46,29 @@ def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = No
         folder: of the run.
         train_one: what trains; by default `train_or_resume`.
     """
+    with _noted_warnings() as said:
+        outcome = _attempt(recipe, folder, train_one or train_or_resume)
+    if said:
+        outcome["warnings"] = said
+    return outcome
+
+
+@contextmanager
+def _noted_warnings() -> Iterator[list[str]]:
+    """Collect the toolkit's warnings, which are shown as ever."""
+    said, show = list[str](), warnings.showwarning
+
+    def _note(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if category.__module__.startswith("mgpp."):
+            said.append(str(message))
+        show(message, category, *where)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = _note  # type: ignore[assignment]
+        yield said
+
+
+def _attempt(recipe: Mapping[str, Any], folder: str, train_one: TrainOne) -> Outcome:
     if is_taken(folder):
         return {"error": "another process was training it", "temporary": True}
     try:
@@ -53,7 +79,7 @@ def work(recipe: Mapping[str, Any], folder: str, train_one: TrainOne | None = No
                 settings = dict(recipe)
                 for file in settings.pop("import", ()):
                     import_file(file)
-                (train_one or train_or_resume)(recipe_from(settings), Path(folder))
+                train_one(recipe_from(settings), Path(folder))
     except Exception as error:
         temporary = isinstance(error, TEMPORARY) or is_taken(folder)
         return {"error": f"{type(error).__name__}: {error}", "temporary": temporary}

@@ -1,6 +1,7 @@
 """Train by a recipe: from settings to a folder that holds the run."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from mgpp.lab.recipes.recipe import Recipe, RecipeError, recipe_from
 from mgpp.lab.tasks import Task, TaskSettings, find_task
 from mgpp.lab.training import checkpoints
 from mgpp.lab.training.arguments import training_arguments
+from mgpp.lab.training.cautions import cautions
 from mgpp.lab.training.faults import explain_errors, handle_signals
 from mgpp.lab.training.processes import NullWriter, barrier, init_distributed, is_main, main_first
 from mgpp.lab.training.progress import ProgressBar, without_bars
@@ -33,7 +35,7 @@ from mgpp.pruning.callback import PruningCallback
 from mgpp.pruning.pruner import Pruner
 from mgpp.pruning.targets import prunable_weights
 from mgpp.pruning.trainer_arguments import uses_fsdp
-from mgpp.runs import Run, RunError, RunWriter, check_folder, check_frames, load_run, refuse_if_written
+from mgpp.runs import Run, RunError, RunWarning, RunWriter, check_folder, check_frames, load_run, refuse_if_written
 
 
 def train(recipe: Recipe, run_dir: str | Path, *, replace_run: bool = False, progress: bool = True) -> Run:
@@ -116,6 +118,8 @@ def _train(
         n_train = len(task.splits["train"])
         steps = count_steps(recipe, n_train)
         schedule = recipe.schedule(steps)  # refuses one that does not fit before the model is loaded
+        for caution in cautions(recipe, n_train, schedule) if is_main() else ():
+            warnings.warn(caution, RunWarning, stacklevel=3)
         arguments = training_arguments(recipe, folder / "checkpoints", steps)
         checkpoint = find_checkpoint(recipe, arguments) if stopped else None
         begin = checkpoints.step_of(checkpoint) if checkpoint else 0
