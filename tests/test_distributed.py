@@ -14,7 +14,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from small_models import small_bert, small_gpt2
 from together import together
+from transformers import AutoModelForSequenceClassification
 
+from mgpp import CubicSparsity, MixtureGaussianPrior, Pruner, prunable_weights, record
 from mgpp.lab.recipes.recipe import RecipeError, recipe_from
 from mgpp.lab.training.arguments import check_launch
 from mgpp.lab.training.checkpoints import check, check_processes, checkpoints, step_of
@@ -199,6 +201,37 @@ def test_precision_memory_resuming_and_refusals(place):
     together(2, _mixed, place)
     assert load_run(place / "broken").status == "failed"
     assert not (place / "refused").exists()
+
+
+def _recorded(index, folder):
+    """A loop of one's own around DDP, recorded: each process has a batch of its own."""
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "bert")
+    wrapped = torch.nn.parallel.DistributedDataParallel(model)
+    weights, schedule = prunable_weights(model), CubicSparsity(0.0, 0.8, 1, 5)
+    pruner = Pruner(weights, penalty=MixtureGaussianPrior(1e-4, 1e-8, 1.0), sparsity=schedule, n_train=1000)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    with record(pruner, folder / "recorded", total_steps=7, model=wrapped, every=1) as log:
+        for step in range(7):
+            rows = torch.Generator().manual_seed(2 * step + index)
+            batch = torch.randint(5, 20, (4, 8), generator=rows), torch.randint(0, 2, (4,), generator=rows)
+            loss = wrapped(input_ids=batch[0], labels=batch[1]).loss
+            optimizer.zero_grad()
+            loss.backward()
+            pruner.before_step(step)
+            optimizer.step()
+            pruner.after_step(step)
+            log.step(step, loss=loss)
+    assert sum(int((weight == 0).sum()) for weight in weights.values()) == pruner.audit()
+
+
+@pytest.mark.slow
+def test_a_loop_of_ones_own_is_recorded_by_several_processes(place):
+    together(2, _recorded, place)
+    run = load_run(place / "recorded")
+    assert (run.status, len(run.metrics)) == ("finished", 7)
+    reloaded = AutoModelForSequenceClassification.from_pretrained(run.checkpoint)
+    assert sum(int((weight == 0).sum()) for weight in prunable_weights(reloaded).values()) == run.final["zeros"]
 
 
 def launch(place, out, *more, count=2, command=None):

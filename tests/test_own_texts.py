@@ -221,7 +221,6 @@ def test_multi_label_predictions_are_scored(read_whole):
 def test_the_command_trains_on_a_file(tiny_model_folder, tmp_path):
     file = write(table().rename(columns={"text": "body", "label": "kind"}), tmp_path / "my.csv")
     short = ["max_steps=6", "threads=1", "log.every=2", "log.histograms_every=6", "log.evaluate_every=6"]
-    short.append("prior.slab_var=10")  # for few rows
     words = ["text-classification", "--data", str(file), "--model", str(tiny_model_folder)]
     words += [word for setting in short for word in ("--set", setting)]
     done = CliRunner().invoke(main, ["train", *words, "--out", str(tmp_path / "run")], catch_exceptions=False)
@@ -245,7 +244,7 @@ def test_a_dry_run_counts_the_labels(tiny_model_folder, tmp_path):
 def test_runs_of_other_seeds_share_their_data(tiny_model_folder, tmp_path):
     file = write(table(), tmp_path / "my.csv")
     settings = {"model": str(tiny_model_folder), "data": str(file), "max_steps": 4, "save_model": False, "threads": 1}
-    settings |= {"prior.slab_var": 10.0, "sparsity.warmup": 1, "sparsity.frozen": 1}
+    settings |= {"sparsity.warmup": 1, "sparsity.frozen": 1}
     runs = []
     for seed in (0, 1):
         recipe = load_recipe("text-classification", seed=seed, **settings)
