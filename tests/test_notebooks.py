@@ -9,11 +9,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from outputs import differing, house
+from prose import sentences, unanswered, words
 
 from mgpp import MixtureGaussianPrior
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REVISED = [path for path in NOTEBOOKS if path.stem[0] in "0"]
 STUB = re.compile(r"^def .*?^    raise NotImplementedError", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -146,10 +148,32 @@ def test_the_published_threshold_is_smaller_by_the_factors_told():
     assert [int(factor) for factor in told.groups()] == [round(here / threshold) for threshold in published]
 
 
+def promise_of(notebook):
+    """The cell that says what the reader will be able to do, and how long it takes."""
+    (cell,) = [cell for cell in notebook.cells if "**You will be able to**" in cell.source]
+    return cell.source
+
+
+@pytest.mark.parametrize("path", REVISED, ids=lambda path: path.stem)
+def test_its_first_screen_holds_its_picture(notebook):
+    title, *first = notebook.cells[:3]
+    assert re.match(r"# \d\. ", title.source)
+    assert len(PICTURE.sub("", title.source).split()) < 120
+    assert PICTURE.search(title.source) or any(map(is_drawing, first))
+
+
+@pytest.mark.parametrize("path", REVISED, ids=lambda path: path.stem)
+def test_no_sentence_is_long(notebook):
+    assert not [sentence for sentence in sentences(prose(notebook)) if words(sentence) > 25]
+
+
+@pytest.mark.parametrize("path", REVISED, ids=lambda path: path.stem)
+def test_every_question_has_its_answer_folded_away(notebook):
+    assert not unanswered(notebook.cells[-1].source.partition("## Questions")[2])
+
+
 def test_it_begins_with_a_promise_and_its_times(notebook):
-    first = notebook.cells[0].source
-    assert re.match(r"# \d\. ", first)
-    _, _, goals = first.partition("**You will be able to**")
+    _, _, goals = promise_of(notebook).partition("**You will be able to**")
     assert 3 <= len(re.findall(r"^- ", goals, re.MULTILINE)) <= 4
     assert re.search(r"^About \d+ minutes: ", goals, re.MULTILINE)
     assert len(SECTION.findall(prose(notebook))) >= 3
@@ -163,7 +187,7 @@ def minutes_of(notebook):
 
 def test_the_times_of_its_sections_add_up(notebook):
     total, first = minutes_of(notebook)
-    promise = notebook.cells[0].source
+    promise = promise_of(notebook)
     assert int(re.search(r"About (\d+) minutes", promise)[1]) == total
     said = re.search(r"\*may wait\*: (\d+) minutes", promise)
     assert (int(said[1]) if said else total) == first
