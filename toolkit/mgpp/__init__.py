@@ -61,6 +61,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "lab.models.packages": ["pretrained_weights"],
         "lab.explorer.page": ["save_explorer"],
         "lab.explorer.widget": ["Explorer", "explore"],
+        "lab.watch.widget": ["Watch", "watch"],
         "lab.export.export": ["export"],
         "lab.export.packed": ["ExportError"],
         "lab.export.folder": ["load_packed", "unpack"],

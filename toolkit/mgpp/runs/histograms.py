@@ -237,13 +237,17 @@ class Snapshots:
         return cls(name, FINE_EDGES, targets, pd.DataFrame({"step": [0]}), zeros[None], counts[None])
 
     @classmethod
-    def of_run(cls, run: Run) -> Self:
+    def of_run(cls, run: Run, weights: pd.DataFrame | None = None) -> Self:
         """Read the histograms that a run has logged, with the row of `run.metrics` of each step.
+
+        Args:
+            run: a logged run.
+            weights: the rows that count, such as `run.last_weights`; `run.weights` by default.
 
         Raises:
             ValueError: if it has logged none.
         """
-        rows = run.weights
+        rows = run.weights if weights is None else weights
         if rows.empty:
             raise ValueError(f"{run.name} has logged no histograms of weights; wait, or set log.histograms_every")
         steps, step = np.unique(rows["step"], return_inverse=True)

@@ -105,6 +105,12 @@ class Run:
         return self._frame("weights")
 
     @cached_property
+    def last_weights(self) -> pd.DataFrame:
+        """The rows of `weights` of the last logged step; of a run that is being written the others are not read."""
+        rows = self._frame("weights", slice(-1, None))
+        return rows[rows["step"] == rows["step"].max()] if len(rows) else rows
+
+    @cached_property
     def trajectories(self) -> pd.DataFrame:
         """One row a logged step and followed weight."""
         return self._frame("trajectories")
@@ -118,12 +124,12 @@ class Run:
         """
         return self._frame("dynamics")
 
-    def _frame(self, frame: str) -> pd.DataFrame:
+    def _frame(self, frame: str, parts: slice = slice(None)) -> pd.DataFrame:
         folder = self.folder / f"{frame}.parquet"
         try:
-            return read_parts(part_files(folder))
+            return read_parts(part_files(folder)[parts])
         except FileNotFoundError:  # the writer has joined the parts since they were listed
-            return read_parts(part_files(folder))
+            return read_parts(part_files(folder)[parts])
 
 
 def load_run(path: str | Path) -> Run:
@@ -149,6 +155,14 @@ def load_run(path: str | Path) -> Run:
     return Run(Path(path), info)
 
 
+def run_folders(folder: str | Path) -> list[Path]:
+    """Return the folders of the runs in a folder, sorted by name, or the folder itself if it is a run."""
+    folder = Path(folder)
+    if (folder / "run.json").is_file():
+        return [folder]
+    return [file.parent for file in sorted(folder.glob("*/run.json"))]
+
+
 def load_runs(folder: str | Path) -> list[Run]:
     """Read all runs in a folder, sorted by name, or the one run that the folder itself is; skip other folders.
 
@@ -161,12 +175,13 @@ def load_runs(folder: str | Path) -> list[Run]:
     folder = Path(folder)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; train a run first, or give the folder of the runs")
-    if (folder / "run.json").is_file():
+    folders = run_folders(folder)
+    if folders == [folder]:
         return [load_run(folder)]
     runs = []
-    for file in sorted(folder.glob("*/run.json")):
+    for each in folders:
         try:
-            run = load_run(file.parent)
+            run = load_run(each)
             check_frames(run.folder)
             _ = run.metrics  # read now, so that damage is noticed
             runs.append(run)

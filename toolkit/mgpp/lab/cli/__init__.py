@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mgpp.lab.cli.export import export, unpack
-from mgpp.lab.cli.look import check, explore, figures, methods, recipe, runs
+from mgpp.lab.cli.look import check, explore, figures, methods, recipe, runs, watch
 from mgpp.lab.cli.options import with_imports
 from mgpp.lab.cli.sweep import compare, sweep
 from mgpp.lab.cli.train import train
@@ -53,5 +53,5 @@ def main() -> None:
     """Prune transformers with a mixture Gaussian prior, log the training, draw the figures."""
 
 
-for command in (train, recipe, sweep, compare, methods, runs, figures, explore, export, unpack, check):
+for command in (train, recipe, sweep, compare, methods, runs, figures, explore, watch, export, unpack, check):
     main.add_command(with_imports(command))

@@ -1,4 +1,4 @@
-"""Define the commands that train nothing: recipe, methods, runs, figures, explore, check."""
+"""Define the commands that train nothing: recipe, methods, runs, figures, explore, watch, check."""
 
 import inspect
 import json
@@ -140,6 +140,30 @@ def explore(runs_folder: Path | None, only: str, html: Path | None) -> None:
     click.echo(path)
     if html is None:
         click.launch(str(path))
+
+
+@click.command()
+@click.argument("folder", type=PATH, default=NEW_RUNS_FOLDER)
+@click.option("--port", default=0, show_default="any that is free", help="Where the page is, as for ssh -L")
+@click.option(
+    "--open/--no-open", "opened", default=True, help="Open the page in the browser, or only print its address"
+)
+def watch(folder: Path, port: int, opened: bool) -> None:
+    """Follow the runs in FOLDER while they train, in the browser [data/local].
+
+    FOLDER holds runs, or is one, and need not exist yet. The page is for this machine alone. Ctrl-C ends it.
+    """
+    from mgpp.lab.watch.server import WatchServer
+
+    try:
+        server = WatchServer(folder, port)
+    except (OSError, OverflowError) as error:
+        raise click.BadParameter(f"{port} can't be used: {error}", param_hint="--port") from None
+    with server:
+        click.echo(server.address)
+        if opened:
+            click.launch(server.address)
+        server.serve_forever()
 
 
 @click.command()

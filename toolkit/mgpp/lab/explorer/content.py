@@ -143,9 +143,9 @@ def stylesheet() -> str:
     return colors_css() + asset("explorer.css")
 
 
-def asset(name: str) -> str:
-    """Return the text of a file that lies beside this one."""
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+def asset(name: str, package: str = "mgpp.lab.explorer") -> str:
+    """Return the text of a file that lies in a package, by default beside this one."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _block(snapshots: Snapshots) -> bytes:

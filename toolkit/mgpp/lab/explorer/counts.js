@@ -18,7 +18,12 @@ export function select(source, bytes, row, layer, kind) {
       for (let plane = 3; plane >= 0; plane--) sums[column] += bytes[place + plane * size] * 256 ** plane;
     }
   });
-  const below = new Float64Array(columns);
-  for (let bin = 1; bin < columns; bin++) below[bin] = below[bin - 1] + sums[bin];
-  return { edges, below, zeros: sums[0], total: sums[0] + below[columns - 1] };
+  return cumulated(edges, sums);
+}
+
+/** Weights as the formulas take them, from the zeros and the counts of all bins. */
+export function cumulated(edges, sums) {
+  const below = new Float64Array(sums.length);
+  for (let bin = 1; bin < sums.length; bin++) below[bin] = below[bin - 1] + sums[bin];
+  return { edges, below, zeros: sums[0], total: sums[0] + below.at(-1) };
 }

@@ -23,8 +23,6 @@ const LEGEND = [
   ["spike box", "spike: |θ| < τ"], ["slab box", "slab"], ["tau", "prior threshold τ (drag it)"], ["cut", "pruning threshold"],
   ["step", "one optimizer step"], ["curve", "A"], ["curve b", "B"],
 ];
-const key = ([style, text]) => `<span class="key ${style}"><svg viewBox="0 0 22 10" aria-hidden="true"><path class="${style}" d="${
-  style.endsWith("box") ? "M3 1H19V9H3Z" : "M0 5H22"}"/></svg>${text}</span>`;
 
 const PAGE = `
   <details class="controls" open><summary>Controls</summary>
@@ -42,7 +40,7 @@ const PAGE = `
   </div></details>
   <p class="sentence" role="status"></p>
   <p class="other" hidden></p><p class="differences" hidden></p>
-  <p class="legend">${LEGEND.map(key).join("")}</p>
+  <p class="legend">${LEGEND.map(legendKey).join("")}</p>
   <div class="panels"><div></div><div></div></div>
   <p class="python"><code></code><button type="button" name="copy">copy this line of Python</button></p>`;
 

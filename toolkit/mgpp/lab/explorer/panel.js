@@ -24,13 +24,18 @@ const skeleton = (title, xLabel, yLabel, id) => `<svg role="img"><title>${title}
   <g class="axes"><path class="frame"/></g><g class="marks" clip-path="url(#${id})"></g><g class="names"></g>
   <path class="pointer"/><path class="grip"/></svg>`;
 
+/** The entry of a legend. */
+export const legendKey = ([style, text]) => `<span class="key ${style}"><svg viewBox="0 0 22 10" aria-hidden="true"><path class="${style}" d="${
+  style.endsWith("box") ? "M3 1H19V9H3Z" : "M0 5H22"}"/></svg>${text}</span>`;
+
 /**
  * An empty panel in `host`. `draw({x, y, marks, words, read, grip})` takes scales, marks [key, class, path] in a fixed order,
  * words [class, text, x, y, anchor], what a place reads as, and where a line can be gripped.
  */
-export function panel(host, { title, height, xLabel, yLabel, drag }) {
+export function panel(host, { title: first, height, xLabel, yLabel, drag }) {
+  let title = first;
   const id = `mgpp-clip-${Math.random().toString(36).slice(2)}`; // two explorers may stand on one page
-  host.insertAdjacentHTML("beforeend", skeleton(title, xLabel, yLabel, id));
+  host.insertAdjacentHTML("beforeend", skeleton(first, xLabel, yLabel, id));
   const svg = host.lastElementChild;
   const part = (name) => svg.querySelector(name);
   const [line, number] = ["path", "text"].map((tag) => kept(part(".axes"), tag));
@@ -73,6 +78,11 @@ export function panel(host, { title, height, xLabel, yLabel, drag }) {
     part(".grip").setAttribute("d", grip);
   }
 
+  function entitle(text) {
+    if (text === title) return;
+    title = part("title").textContent = part("text.title").textContent = text;
+  }
+
   /** Where the pointer is, as a value of x; undefined outside the axes. */
   function place(event) {
     const box = svg.getBoundingClientRect();
@@ -105,5 +115,5 @@ export function panel(host, { title, height, xLabel, yLabel, drag }) {
   svg.addEventListener("pointermove", move);
   for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, release);
   svg.addEventListener("pointerleave", hover);
-  return { svg, title, across, upward, fit, draw };
+  return { svg, across, upward, fit, draw, entitle };
 }

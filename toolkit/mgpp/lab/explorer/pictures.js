@@ -32,6 +32,42 @@ const reading = (views, place, value) => {
   return `${place}: ${texts[1] === undefined || texts[1] === null ? texts[0] : `A ${texts[0]}, B ${texts[1]}`}`;
 };
 
+const verticals = (x, target, views) => [
+  ...both(views, "step", () => "step", ({ settings }) => upright(x, settings.learning_rate, target.upward)),
+  ...both(views, "cut", () => "cut", ({ moment }) => upright(x, moment.pruning_threshold ?? NaN, target.upward)),
+  ...both(views, "tau", () => "tau", ({ penalty }) => upright(x, penalty.threshold, target.upward)),
+];
+const gripOf = (x, target, [{ penalty }]) => upright(x, penalty.threshold, target.upward);
+
+/** Bars of the weights on one side of τ; without a spike all are plain. */
+function shape({ penalty, histogram }, x, y, which) {
+  const tau = Number.isNaN(penalty.threshold) ? (penalty.spikeProbability?.(0) > 0.5 ? Infinity : 0) : penalty.threshold;
+  const belongs = (w) => (penalty.spikeProbability ? (w < tau ? "spike" : "slab") : "plain") === which;
+  const bar = (share, i) => `M${x(MAGNITUDES[i]).toFixed(1)} ${y(0)}V${y(share).toFixed(1)}H${x(MAGNITUDES[i + 1]).toFixed(1)}V${y(0)}`;
+  return histogram.map((share, i) => (share > 0 && belongs(MAGNITUDES[i]) ? bar(share, i) : "")).join("");
+}
+
+/** Draws the histogram of A, and the outline of B, with the lines that `verticals` knows. */
+export function drawBars(bars, views, tallest) {
+  const x = logarithmic(REACH, bars.across);
+  const y = linear([0, tallest * 1.15], bars.upward, 3);
+  const [a, b] = views;
+  const stair = (share, i) => `V${y(share).toFixed(1)}H${x(MAGNITUDES[i + 1]).toFixed(1)}`;
+  const stairs = b ? `M${x(REACH[0])} ${y(0)}${b.histogram.map(stair).join("")}` : "";
+  bars.draw({
+    x,
+    y,
+    marks: [
+      ...["spike", "slab", "plain"].map((which) => [which, which, shape(a, x, y, which)]),
+      ["outline", "outline b", stairs],
+      ...verticals(x, bars, views),
+    ],
+    words: namesOf(a, x, bars),
+    read: (w) => reading(views, `|θ| = ${digits(w)}`, (view) => `${percent(shareAt(view, w))} a decade, ${percent(countBelow(view.weights, w) / view.weights.total)} below`),
+    grip: gripOf(x, bars, views),
+  });
+}
+
 /** The pictures in two columns; `drag(value, done)` is called while τ is dragged. */
 export function pictures(left, right, drag) {
   const make = (host, title, height, xLabel, yLabel, more) => panel(host, { title, height, xLabel, yLabel, ...more });
@@ -60,13 +96,6 @@ export function pictures(left, right, drag) {
       grip: tau(a),
     });
   }
-
-  const verticals = (x, target, views) => [
-    ...both(views, "step", () => "step", ({ settings }) => upright(x, settings.learning_rate, target.upward)),
-    ...both(views, "cut", () => "cut", ({ moment }) => upright(x, moment.pruning_threshold ?? NaN, target.upward)),
-    ...both(views, "tau", () => "tau", ({ penalty }) => upright(x, penalty.threshold, target.upward)),
-  ];
-  const gripOf = (x, target, [{ penalty }]) => upright(x, penalty.threshold, target.upward);
 
   const moveOf = ({ settings: { learning_rate, n }, penalty }) => (w) => (learning_rate * penalty.penaltyGrad(w)) / n;
 
@@ -116,34 +145,6 @@ export function pictures(left, right, drag) {
     });
   }
 
-  /** Bars of the weights on one side of τ; without a spike all are plain. */
-  function shape({ penalty, histogram }, x, y, which) {
-    const tau = Number.isNaN(penalty.threshold) ? (penalty.spikeProbability?.(0) > 0.5 ? Infinity : 0) : penalty.threshold;
-    const belongs = (w) => (penalty.spikeProbability ? (w < tau ? "spike" : "slab") : "plain") === which;
-    const bar = (share, i) => `M${x(MAGNITUDES[i]).toFixed(1)} ${y(0)}V${y(share).toFixed(1)}H${x(MAGNITUDES[i + 1]).toFixed(1)}V${y(0)}`;
-    return histogram.map((share, i) => (share > 0 && belongs(MAGNITUDES[i]) ? bar(share, i) : "")).join("");
-  }
-
-  function drawBars(views, tallest) {
-    const x = logarithmic(REACH, bars.across);
-    const y = linear([0, tallest * 1.15], bars.upward, 3);
-    const [a, b] = views;
-    const stair = (share, i) => `V${y(share).toFixed(1)}H${x(MAGNITUDES[i + 1]).toFixed(1)}`;
-    const stairs = b ? `M${x(REACH[0])} ${y(0)}${b.histogram.map(stair).join("")}` : "";
-    bars.draw({
-      x,
-      y,
-      marks: [
-        ...["spike", "slab", "plain"].map((which) => [which, which, shape(a, x, y, which)]),
-        ["outline", "outline b", stairs],
-        ...verticals(x, bars, views),
-      ],
-      words: namesOf(a, x, bars),
-      read: (w) => reading(views, `|θ| = ${digits(w)}`, (view) => `${percent(shareAt(view, w))} a decade, ${percent(countBelow(view.weights, w) / view.weights.total)} below`),
-      grip: gripOf(x, bars, views),
-    });
-  }
-
   const all = [wide, close, pull, spike, bars];
   return {
     all,
@@ -153,7 +154,7 @@ export function pictures(left, right, drag) {
       drawPenalty(close, views, Math.min(tau ? 3 * tau : 0.01, 0.999));
       drawPull(views);
       drawSpike(views);
-      drawBars(views, tallest);
+      drawBars(bars, views, tallest);
     },
   };
 }
