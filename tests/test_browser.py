@@ -10,10 +10,12 @@ import os
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import browser as real
 import numpy as np
 import pytest
+from PIL import Image
 
 from mgpp import MixtureGaussianPrior, Snapshots, load_runs, pretrained_weights, save_explorer
 from mgpp.lab.explorer.content import PRETRAINED, asset
@@ -212,8 +214,8 @@ def test_every_control_can_be_reached_by_tab_and_has_a_name(page):
         names.append(page.evaluate(f"{name}(document.activeElement)").strip())
         page.keyboard.press("Tab")
     assert all(names)
-    assert len(names) == len(set(names)) == 20, names
-    assert page.get_by_role("img").count() == 5
+    assert len(names) == len(set(names)) == 24, names
+    assert page.get_by_role("img").count() == 7
     assert all(page.locator("svg > title").all_text_contents())
 
 
@@ -367,6 +369,61 @@ def test_tau_is_dragged_and_values_are_read(page, weights):
     assert after["spike_var"] > 2 * before["spike_var"]
     assert after | {"spike_var": 0} == before | {"spike_var": 0}
     check_sentence(page, weights)
+
+
+def test_a_click_in_the_strip_chooses_the_step(page, run):
+    strip = page.locator(".training svg").first
+    assert not strip.is_visible()
+    page.get_by_label("weights", exact=True).select_option(RUN)
+    assert page.locator(".training image").first.get_attribute("href").startswith("data:image/png")
+    for line in ("tau", "cut", "now"):
+        assert page.locator(f".training svg:first-child .marks path.{line}").get_attribute("d")
+    rows, box = Snapshots.of_run(run).steps, strip.bounding_box()
+    wanted = rows["step"].iloc[len(rows) // 3]
+    at = 54 + (box["width"] - 64) * wanted / rows["step"].iloc[-1]
+    strip.click(position={"x": at, "y": 80})
+    assert page.locator(".steps b").inner_text().startswith(f"{wanted},")
+    assert f"step={wanted}&" in page.url
+    evaluated = run.metrics["eval_accuracy"].notna().sum()
+    assert page.locator(".training path.dot").last.get_attribute("d").count("M") == evaluated
+    assert "Accuracy" in page.locator(".training title").all_text_contents()
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_every_picture_becomes_a_file(page, kind, tmp_path):
+    page.get_by_label("weights", exact=True).select_option(RUN)
+    for number, title in enumerate(page.locator("[name=picture] option").all_text_contents()):
+        page.get_by_label("save the picture").select_option(str(number))
+        with page.expect_download() as found:
+            page.locator(f"[name={kind}]").click()
+        found.value.save_as(tmp_path / "picture")
+        assert found.value.suggested_filename == f"{re.sub('[^a-z0-9]+', '-', title.lower())}.{kind}"
+        if kind == "svg":
+            root = ElementTree.parse(tmp_path / "picture").getroot()
+            assert root.find("{*}title").text == title
+            assert "rgb(" in ElementTree.tostring(root, encoding="unicode")
+        else:
+            with Image.open(tmp_path / "picture") as image:
+                assert image.width == pytest.approx(
+                    3 * page.locator(f"svg:has(title:text-is('{title}'))").bounding_box()["width"], abs=6
+                )
+                assert len(image.getcolors(1 << 20)) > 5
+
+
+def test_a_tour_of_five_stops(page):
+    box = page.get_by_role("region", name="tour")
+    assert not box.is_visible()
+    page.get_by_role("button", name="a tour of five stops").click()
+    texts = []
+    while box.is_visible():
+        texts.append(box.locator("p").inner_text())
+        assert page.locator(".pointed").count() == 1
+        screenshot(page, f"page-tour-{len(texts)}")
+        page.locator("[name=tour-next]").click()
+    assert len(set(texts)) == 5
+    page.get_by_role("button", name="a tour of five stops").click()
+    page.get_by_role("button", name="end the tour").click()
+    assert page.locator(".pointed").count() == 0
 
 
 def test_dark_mode_and_a_phone(chromium, file):

@@ -31,7 +31,7 @@ WATCH = """() => {
         waits.push(performance.now() - pressed);
     });
     const all = {childList: true, subtree: true, attributes: true, characterData: true};
-    for (const part of [".sentence", ".panels"]) picture.observe(host.querySelector(part), all);
+    for (const part of [".sentence", ".panels", ".training"]) picture.observe(host.querySelector(part), all);
 }"""
 
 
@@ -52,6 +52,15 @@ def on_the_page(running, folder: Path, moves: int) -> list[float]:
     """The page from disk, with all committed runs on it."""
     page = running.new_page(viewport={"width": 1040, "height": 980})
     page.goto(save_explorer(folder / "page.html", runs=load_runs(RUNS), weights=pretrained_weights()).as_uri())
+    return measure(page, moves)
+
+
+def two_compared(running, folder: Path, moves: int) -> list[float]:
+    """The same page with two runs drawn over each other."""
+    page = running.new_page(viewport={"width": 1040, "height": 980})
+    page.goto((folder / "page.html").as_uri())
+    page.get_by_label("weights", exact=True).select_option("reviews-mgpp-0.95-seed0")
+    page.get_by_role("button", name="compare").click()
     return measure(page, moves)
 
 
@@ -86,6 +95,7 @@ def main(moves: int, out: Path, picture: Path | None) -> None:
     """Measure the page and JupyterLab, print the table, write one JSON file."""
     with TemporaryDirectory() as folder, browser.chromium() as running:
         waits = {"page from disk": on_the_page(running, Path(folder), moves)}
+        waits["page from disk, A and B"] = two_compared(running, Path(folder), moves)
         waits["JupyterLab"] = in_jupyterlab(running, Path(folder), moves)
         version = running.version
         if picture:

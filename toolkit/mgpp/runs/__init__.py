@@ -17,7 +17,7 @@ from mgpp.runs.frames import FRAMES, check_frames
 from mgpp.runs.locks import is_being_written, refuse_if_written
 from mgpp.runs.metrics_log import METRICS_COLUMNS
 from mgpp.runs.reader import FORMAT_VERSION, Run, load_run, load_runs, run_folders, summary
-from mgpp.runs.scores import format_score, unit
+from mgpp.runs.scores import format_score, score_column, unit
 from mgpp.runs.writer import RunWriter, check_folder, mark_failed
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "mark_failed",
     "refuse_if_written",
     "run_folders",
+    "score_column",
     "summary",
     "unit",
 ]

@@ -2,6 +2,6 @@
 
 `content.py` and `sources.py` prepare what is shown, `colors.py` its colours. The JavaScript lies beside them and needs
 no framework and no build: `formulas.js` (the penalties once more), `counts.js` (histograms), `view.js` (what one side
-shows), `words.js` (sentences), `scales.js`, `panel.js` and `pictures.js` (SVG), `hash.js` (the address) and
-`explorer.js` (the controls).
+shows), `words.js` (sentences), `scales.js`, `panel.js`, `pictures.js` and `strip.js` (SVG), `hash.js` (the address),
+`save.js` (files), `tour.js` and `explorer.js` (the controls).
 """

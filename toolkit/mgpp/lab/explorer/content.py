@@ -18,6 +18,7 @@ from mgpp.runs.histograms import Snapshots
 
 SCRIPTS = (
     *("numbers.js", "formulas.js", "counts.js", "view.js", "words.js", "scales.js", "panel.js", "pictures.js"),
+    *("strip.js", "save.js", "tour.js"),
     *("hash.js", "explorer.js"),
 )  # one module, in this order
 PRETRAINED = "pretrained model"

@@ -24,11 +24,13 @@ const LEGEND = [
   ["step", "one optimizer step"], ["curve", "A"], ["curve b", "B"],
 ];
 
+const titleOf = (svg) => svg.querySelector("title").textContent;
+
 const PAGE = `
   <details class="controls" open><summary>Controls</summary>
   <div class="compare"><button type="button" name="compare" aria-pressed="false">compare A with B</button>
     <span class="which" hidden>the controls change <button type="button" name="edit-a">A</button><button type="button" name="edit-b">B</button></span>
-    <button type="button" name="reset">reset</button></div>
+    <button type="button" name="reset">reset</button><button type="button" name="tour">new here? a tour of five stops</button></div>
   <div class="sliders">${SLIDERS.map(slider).join("")}</div>
   <div class="choices">
     ${choice("preset", "settings")}${choice("source", "weights")}${choice("layer", "layer")}${choice("kind", "kind")}
@@ -38,11 +40,14 @@ const PAGE = `
     </div>
     <label class="check"><input type="checkbox" name="follow"> <span>follow the run</span></label>
   </div></details>
+  <div class="tour" role="region" aria-label="tour" hidden><p aria-live="polite"></p><button type="button" name="tour-next">next</button>
+    <button type="button" name="tour-end">end the tour</button></div>
   <p class="sentence" role="status"></p>
   <p class="other" hidden></p><p class="differences" hidden></p>
   <p class="legend">${LEGEND.map(legendKey).join("")}</p>
-  <div class="panels"><div></div><div></div></div>
-  <p class="python"><code></code><button type="button" name="copy">copy this line of Python</button></p>`;
+  <div class="panels"><div></div><div></div></div><div class="training"></div>
+  <p class="python"><code></code><button type="button" name="copy">copy this line of Python</button></p>
+  <p class="save">${choice("picture", "save the picture")}<button type="button" name="svg">as SVG</button><button type="button" name="png">as PNG</button></p>`;
 
 /** Builds the explorer in `host`. `changed(state)` is called when a change is complete; returns {set, close}. */
 export function mount(host, { presets, sources, bytes, start }, state, changed = () => {}) {
@@ -56,9 +61,11 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
   const named = Object.fromEntries([...host.querySelectorAll("[name]")].map((element) => [element.name, element]));
   for (const control of Object.values(named)) control.dataset.lmSuppressShortcuts = "true"; // JupyterLab takes keys otherwise
   const drawn = pictures(...host.querySelectorAll(".panels > div"), dragTau);
+  const training = strip(part(".training"), pickStep);
+  const panels = [...drawn.all, ...training.all];
   const viewers = [viewer(sources, bytes), viewer(sources, bytes)];
-  const tallest = new Map(sources.map((source) => [source.name, undefined]));
-  let playing, edits = "a";
+  const past = histories(bytes);
+  let playing, stop, edits = "a";
   let wrong = {}; // what is wrong with a typed text, by setting
   let listed; // the source whose layers and kinds the lists hold
 
@@ -66,17 +73,9 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
   const sourceOf = ({ source }) => sources.find(({ name }) => name === source);
   const done = () => changed(structuredClone(state));
 
-  /** The tallest bar of all steps, so that the axis stays while a run is played. */
-  function heightOf(source) {
-    if (tallest.get(source.name) === undefined) {
-      const heights = source.rows.map((_, row) => Math.max(...density(select(source, bytes, row, "", ""))));
-      tallest.set(source.name, Math.max(...heights));
-    }
-    return tallest.get(source.name);
-  }
-
+  /** A height that holds the bars of all steps, so that the axis stays while a run is played. */
   function height(views) {
-    const tall = Math.max(...views.filter(Boolean).flatMap((view) => [heightOf(view.source), ...view.histogram]));
+    const tall = Math.max(...views.filter(Boolean).flatMap((view) => [past(view.source).tallest, ...view.histogram]));
     return Number(tall.toPrecision(1)) < tall ? tall : Number(tall.toPrecision(1));
   }
 
@@ -89,9 +88,16 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
     showControls(view);
     const typed = Object.values(wrong)[0];
     const problem = typed ?? views.map((each) => each?.penalty.problem).find(Boolean);
-    for (const { svg } of drawn.all) svg.classList.toggle("stale", Boolean(problem));
-    if (!problem) drawn.draw(views, height(views));
+    for (const { svg } of panels) svg.classList.toggle("stale", Boolean(problem));
+    if (!problem) draw(views, view);
+    part(".training").hidden = view.source.rows.length < 2;
+    listPictures(view.source.rows.length < 2 ? drawn.all : panels);
     showWords(problem, views, view);
+  }
+
+  function draw(views, view) {
+    drawn.draw(views, height(views));
+    if (view.source.rows.length > 1) training.draw(view, past(view.source, view.side.layer, view.side.kind), state.compare && edits);
   }
 
   function showControls({ source, row, moment, settings }) {
@@ -120,6 +126,14 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
     part(".which").hidden = !state.compare;
     for (const which of ["a", "b"]) find(`edit-${which}`).setAttribute("aria-pressed", String(edits === which));
     host.classList.toggle("two", Boolean(state.compare));
+  }
+
+  function listPictures(shown) {
+    const titles = shown.map(({ svg }) => titleOf(svg));
+    const [list, { value }] = [find("picture"), find("picture")];
+    if (titles.join() === [...list.options].map(({ text }) => text).join()) return;
+    fill(list, titles.map((title, i) => [i, title]));
+    list.value = value in titles ? value : 0;
   }
 
   function list(source) {
@@ -204,6 +218,12 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
     show();
   }
 
+  function pickStep(step, released) {
+    if (released) return done();
+    side().step = nearest(sourceOf(side()).rows, step).step;
+    show();
+  }
+
   async function copy() {
     getSelection().selectAllChildren(part("code"));
     try {
@@ -221,6 +241,17 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
     edits = state.compare ? "b" : "a";
   }
 
+  const guide = tour(host);
+  const chosenPicture = () => panels[find("picture").value].svg;
+  /** What changes nothing of the state. */
+  const ACTS = {
+    copy,
+    tour: () => (stop = guide(0)),
+    "tour-next": () => (stop = guide(stop + 1)),
+    "tour-end": () => (stop = guide(-1)),
+    svg: () => save(chosenPicture(), "svg"),
+    png: () => save(chosenPicture(), "png"),
+  };
   const CLICKS = {
     play: () => play(playing === undefined),
     compare,
@@ -233,7 +264,7 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
   fill(find("source"), sources.map(({ name, label }) => [name, label]));
   host.addEventListener("input", input);
   host.addEventListener("change", change);
-  find("copy").addEventListener("click", copy);
+  for (const [name, act] of Object.entries(ACTS)) find(name).addEventListener("click", act);
   for (const [name, act] of Object.entries(CLICKS)) {
     find(name).addEventListener("click", () => {
       act();
@@ -248,7 +279,7 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
     const narrow = (width = host.clientWidth) < 620;
     if (narrow !== host.classList.contains("narrow")) part("details").open = !narrow;
     host.classList.toggle("narrow", narrow);
-    for (const each of drawn.all) each.fit();
+    for (const each of panels) each.fit();
     show();
   };
   const watching = new ResizeObserver(fit);

@@ -21,7 +21,7 @@ const skeleton = (title, xLabel, yLabel, id) => `<svg role="img"><title>${title}
   <clipPath id="${id}"><rect x="${EDGE.left}" y="${EDGE.top}"/></clipPath>
   <text class="title" x="${EDGE.left}" y="13">${title}</text>
   <text class="label across" text-anchor="middle">${xLabel}</text><text class="label upward" text-anchor="middle">${yLabel}</text>
-  <g class="axes"><path class="frame"/></g><g class="marks" clip-path="url(#${id})"></g><g class="names"></g>
+  <g clip-path="url(#${id})"><image preserveAspectRatio="none"/></g><g class="axes"><path class="frame"/></g><g class="marks" clip-path="url(#${id})"></g><g class="names"></g>
   <path class="pointer"/><path class="grip"/></svg>`;
 
 /** The entry of a legend. */
@@ -30,9 +30,10 @@ export const legendKey = ([style, text]) => `<span class="key ${style}"><svg vie
 
 /**
  * An empty panel in `host`. `draw({x, y, marks, words, read, grip})` takes scales, marks [key, class, path] in a fixed order,
- * words [class, text, x, y, anchor], what a place reads as, and where a line can be gripped.
+ * words [class, text, x, y, anchor], what a place reads as, and where a line can be gripped. `drag(value, released)` is
+ * called while that line is dragged, `pick(value, released)` while any other place is pressed.
  */
-export function panel(host, { title: first, height, xLabel, yLabel, drag }) {
+export function panel(host, { title: first, height, xLabel, yLabel, drag, pick }) {
   let title = first;
   const id = `mgpp-clip-${Math.random().toString(36).slice(2)}`; // two explorers may stand on one page
   host.insertAdjacentHTML("beforeend", skeleton(first, xLabel, yLabel, id));
@@ -67,8 +68,17 @@ export function panel(host, { title: first, height, xLabel, yLabel, drag }) {
     for (let i = 0; i < 14; i++) put(...(scale.ticks[i] ? [Math.round(scale(scale.ticks[i][0])), scale.ticks[i][1]] : [0, ""]), i);
   };
 
-  function draw({ x, y, marks, words = [], read, grip = "" }) {
-    last = { x, read };
+  /** Puts an image, of an address that holds its bytes, behind the marks of the whole panel. */
+  function behind(address) {
+    if (address === (last.address ?? "")) return;
+    const [left, top] = [EDGE.left, EDGE.top];
+    const place = { href: address, x: left, y: top, width: across[1] - left, height: upward[0] - top };
+    for (const [name, value] of Object.entries(place)) part("image").setAttribute(name, value);
+  }
+
+  function draw({ x, y, marks, words = [], read, grip = "", address = "" }) {
+    behind(address);
+    last = { x, read, address };
     ticks(x, below);
     ticks(y, beside);
     for (const [key, style, d] of marks) mark(key, { class: style, d });
@@ -97,20 +107,24 @@ export function panel(host, { title: first, height, xLabel, yLabel, drag }) {
     part("text.title").classList.toggle("reading", Boolean(at && last.read));
   }
 
-  let gripped = false;
+  let held; // what is called while the pointer is pressed
   function press(event) {
-    gripped = Boolean(drag) && event.target === part(".grip");
-    if (gripped) svg.setPointerCapture(event.pointerId), event.preventDefault();
+    held = drag && event.target === part(".grip") ? drag : pick;
+    if (!held) return;
+    svg.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    move(event);
   }
   function move(event) {
     const [, value] = place(event);
-    if (gripped && value !== undefined) drag(value, false);
+    if (value !== undefined) held?.(value, false);
     hover(event);
   }
   function release() {
-    if (gripped) drag(undefined, true);
-    gripped = false;
+    held?.(undefined, true);
+    held = undefined;
   }
+  svg.classList.toggle("picks", Boolean(pick));
   svg.addEventListener("pointerdown", press);
   svg.addEventListener("pointermove", move);
   for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, release);

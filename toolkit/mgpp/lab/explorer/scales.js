@@ -24,6 +24,13 @@ export function logarithmic([low, high], [from, to], every = 1) {
   return Object.assign((v) => from + ((Math.log10(v) - a) / (b - a)) * (to - from), { ticks, low, high, back });
 }
 
+/** A linear scale that holds all values, with some room. */
+export function around(values, place, count) {
+  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  const room = 0.05 * (high - low || Math.abs(high) || 1);
+  return linear([low - room, high + room], place, count);
+}
+
 const clamp = (y) => Math.min(Math.max(y, -2000), 4000).toFixed(1);
 
 /** An SVG path through points; it is interrupted where a value is NaN. */

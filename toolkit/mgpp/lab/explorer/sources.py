@@ -6,7 +6,7 @@ from typing import Any
 from mgpp.methods import METHODS
 from mgpp.plots.runs import ranks_magnitudes
 from mgpp.prior.schedules import CubicSparsity
-from mgpp.runs import Run
+from mgpp.runs import Run, score_column
 from mgpp.runs.files import plain
 from mgpp.runs.histograms import Snapshots
 
@@ -30,8 +30,18 @@ def describe_source(snapshots: Snapshots, text: str, run: Run | None, start: int
             "start": start,
             "scores": scores,
             "penalty": penalty_of(run) if run else None,
+            "score": _score(run) if run else None,
         }
     )
+
+
+def _score(run: Run) -> dict[str, Any] | None:
+    """Return the name of the metric that decides, and its logged steps and values."""
+    column = score_column(run)
+    if not column:
+        return None
+    rows = run.metrics.dropna(subset=[column])
+    return {"name": column.removeprefix("eval_"), "steps": rows["step"].tolist(), "values": rows[column].tolist()}
 
 
 def penalty_of(run: Run) -> dict[str, Any]:

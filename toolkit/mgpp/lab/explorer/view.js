@@ -32,7 +32,7 @@ export function viewer(sources, bytes) {
     }
     const own = side.follow ? source.penalty : null;
     const settings = { ...side, kind: own ? own.label : "MGP", strength: own?.strength };
-    return { source, row, moment: source.rows[row], ...counted, settings, follow: side.follow, penalty: penaltyOf(settings) };
+    return { side, source, row, moment: source.rows[row], ...counted, settings, follow: side.follow, penalty: penaltyOf(settings) };
   };
 }
 

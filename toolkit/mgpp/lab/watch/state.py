@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from mgpp.plots.runs import ranks_magnitudes, run_label
-from mgpp.runs import METRICS_COLUMNS, Run, RunError, load_run, run_folders
+from mgpp.runs import Run, RunError, load_run, run_folders, score_column
 from mgpp.runs.files import plain
 from mgpp.runs.histograms import Snapshots
 
@@ -69,18 +69,6 @@ def _logged(run: Run) -> dict[str, Any]:
     curves = {name: _points(run.metrics, name) for name in (*CURVES, *([score] if score else []))}
     last = run.metrics.iloc[-1][["step", "phase"]].to_dict() if len(run.metrics) else None
     return {"last": last, "curves": curves, "score": score, "histogram": _histogram(run)}
-
-
-def score_column(run: Run) -> str:
-    """Return the column of `Run.metrics` that says how good the model is; empty if none is logged yet.
-
-    That is the metric that decides, the first other metric of an evaluation, or the first of one's own.
-    """
-    logged = [str(name) for name in run.metrics if run.metrics[name].notna().any()]
-    own = [name for name in logged if name not in METRICS_COLUMNS and name != "grad_norm"]
-    best = [name for name in (f"eval_{run.metric}", run.metric) if name in own]
-    evaluated = [name for name in own if name.startswith("eval_")]
-    return next((name for name in best + evaluated + own if not name.endswith(("_se", "_loss", "_n"))), "")
 
 
 def _points(metrics: pd.DataFrame, column: str) -> list[list[float]]:

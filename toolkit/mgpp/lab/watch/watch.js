@@ -144,13 +144,6 @@ function boards(hosts) {
   };
 }
 
-/** A scale that holds all values. */
-function around(values, place) {
-  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
-  const room = 0.05 * (high - low || Math.abs(high) || 1);
-  return linear([low - room, high + room], place);
-}
-
 function decades(values, place) {
   const seen = values.filter((value) => value > 0);
   const [low, high] = seen.length ? [Math.min(...seen), Math.max(...seen)] : [1e-4, 1];
