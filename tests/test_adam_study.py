@@ -1,16 +1,23 @@
 """The study of the prior under Adam: the proximal map finds the minimum, and the toy shows kick, trap and hold."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgpp import MixtureGaussianPrior
-from studies.adam.experiments import RANKINGS, SPIKE, cells
+from mgpp import MixtureGaussianPrior, RunError
+from studies.adam.experiments import PARTS, TRIAL_SEED, TRIED, cells, chosen
 from studies.adam.proximal import proximal
 from studies.adam.toy import Adam, sizes_before_events
 
 N = 10_000
+
+
+def write_run(folder, info):
+    folder.mkdir(exist_ok=True)
+    (folder / "run.json").write_text(json.dumps({"format": 1, "recipe": {}, **info}))
 
 
 def cost(prior, u, theta, distance):
@@ -64,7 +71,19 @@ def test_a_step_beside_adam_is_unstable_where_the_spike_is_narrow():
 
 
 def test_every_run_of_the_study_has_a_name_and_settings_of_its_own():
-    for which, settings_of in (("spike", SPIKE), ("rankings", RANKINGS)):
+    for which, part in PARTS.items():
         runs = list(cells(which, range(2)))
-        assert len({cell.name for cell in runs}) == len(runs) == 2 * len(settings_of)
+        assert len({cell.name for cell in runs}) == len(runs) == 2 * len(part.runs)
         assert len({repr(cell.recipe) for cell in runs}) == len(runs)
+
+
+def test_the_validation_set_chooses_among_the_trials(tmp_path):
+    for number, name in enumerate(TRIED):
+        final = {"validation_accuracy": number, "accuracy": -number}
+        write_run(tmp_path / f"{name}-seed{TRIAL_SEED}", {"status": "finished", "final": final})
+    best = chosen(tmp_path)
+    assert best["l2"]["l2.strength"] == 2e-3
+    assert {settings["method"] for settings in best.values()} == set(best)
+    write_run(tmp_path / f"obd-0-seed{TRIAL_SEED}", {"status": "stopped"})
+    with pytest.raises(RunError, match="obd-0"):
+        chosen(tmp_path)
