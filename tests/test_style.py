@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib_inline.config import InlineBackend
 
 from mgpp import METHODS
 from mgpp.plots import style
@@ -55,3 +56,13 @@ def test_the_style_is_for_print():
     with style.paper_style():
         assert mpl.rcParams["pdf.fonttype"] == 42
         assert mpl.rcParams["font.size"] >= 7
+
+
+@pytest.mark.parametrize(("chosen", "drawn"), [("png", "retina"), ("svg", "svg")])
+def test_notebooks_are_sharp_unless_their_user_chose_a_format(chosen, drawn, monkeypatch):
+    monkeypatch.setattr(InlineBackend, "_instance", None)
+    backend = InlineBackend.instance()
+    backend.figure_formats = {chosen}
+    with style.paper_style():
+        assert backend.figure_formats == {drawn}
+    InlineBackend.clear_instance()

@@ -1,5 +1,6 @@
 """Define the look of all figures: widths, fonts, and the colours of what is drawn."""
 
+import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -54,12 +55,36 @@ def paper_style() -> AbstractContextManager[None]:
         8.0
     """
     plt.draw_if_interactive()  # loads the backend now: notebooks switch to interactive then, and that must outlive this
+    sharpen_notebooks()
     return plt.style.context(["default", _RC | FILE_SETTINGS])
+
+
+def sharpen_notebooks() -> None:
+    """Draw twice as many pixels in a notebook, as projectors need, unless its user has chosen another format."""
+    config = sys.modules.get("matplotlib_inline.config")
+    if config and config.InlineBackend.initialized():
+        backend = config.InlineBackend.instance()
+        if backend.figure_formats == {"png"}:
+            backend.figure_formats = {"retina"}
 
 
 def shades(count: int) -> list[Any]:
     """Return `count` colours from light to dark that keep their order in greyscale."""
     return list(sns.color_palette("viridis_r", count + 1))[1:]
+
+
+def in_powers(value: float) -> str:
+    """Return a positive number with a power of ten.
+
+    Example:
+        >>> [in_powers(value) for value in (1e-8, 5e-4, 0.01, 1.0, 10.0)]
+        ['10⁻⁸', '5·10⁻⁴', '10⁻²', '1', '10']
+    """
+    digits, power = f"{value:e}".split("e")
+    if int(power) in (0, 1):
+        return f"{value:g}"
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return "10" + raised if float(digits) == 1 else f"{float(digits):g}·10{raised}"
 
 
 def method_label(name: str) -> str:
