@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 
 def test_panels_share_their_axes_and_a_dot_says_where_we_are(pair):
-    step = movies.shared_steps(pair)[1]
+    step = movies.frame_steps(pair)[1]
     figure = movies.draw_frame(pair, step)
     left, right, strip = figure.axes
     assert (left.get_xlim(), left.get_ylim()) == (right.get_xlim(), right.get_ylim())
@@ -59,15 +59,16 @@ def test_panels_share_their_axes_and_a_dot_says_where_we_are(pair):
 
 
 def test_nothing_but_the_log_moves(pair):
-    first, *_, last = movies.shared_steps(pair)
+    first, *_, last = movies.frame_steps(pair)
     places = [[ax.get_position().bounds for ax in movies.draw_frame(pair, step).axes] for step in (first, last)]
     assert places[0] == places[1]
 
 
 def test_a_frame_in_words_has_both_thresholds(pair):
-    first, *_, last = movies.shared_steps(pair)
+    first, *_, last = movies.frame_steps(pair)
     assert "L2: no weight is zero, no pruning threshold yet, no prior threshold." in movies.describe(pair, first)
     now, words = moment(pair[0], last), movies.describe(pair, last)
+    assert now["phase"] == "frozen"
     assert words.startswith(
         f"Step {last} of {now['last']}, mask frozen: sparsity 90.0%. MGPP: 90.0% of the weights are zero, "
     )
@@ -81,22 +82,27 @@ def test_the_gif_has_a_frame_a_step_and_rests_on_the_last(files, pair):
             gif.seek(index)
             durations.append(gif.info["duration"])
         assert gif.info["loop"] == 0
-    assert durations == movies.frame_durations(pair[0], movies.shared_steps(pair))
+    assert durations == movies.frame_durations(pair[0], movies.frame_steps(pair))
 
 
-def test_a_frame_stays_longer_before_pruning_begins_and_at_the_end(pair):
-    steps = movies.shared_steps(pair)
-    durations = movies.frame_durations(pair[0], steps)
-    (held,) = [step for step, duration in zip(steps, durations, strict=True) if duration == movies.DENSE_MS]
-    assert moment(pair[0], held)["sparsity"] == 0 < moment(pair[0], steps[steps.index(held) + 1])["sparsity"]
-    assert durations[-1] == movies.LAST_MS
-    assert durations.count(movies.FRAME_MS) == len(steps) - 2
-    pruned = [step for step in steps if step > held]
-    assert movies.frame_durations(pair[0], pruned) == [movies.FRAME_MS] * (len(pruned) - 1) + [movies.LAST_MS]
+def test_frames_of_the_warm_up_stay_longer_and_the_last_one_longest(pair):
+    steps = movies.frame_steps(pair)
+    *durations, last = movies.frame_durations(pair[0], steps)
+    dense = [moment(pair[0], step)["sparsity"] == 0 for step in steps[:-1]]
+    assert any(dense)
+    assert durations == [movies.WARMUP_MS if still else movies.FRAME_MS for still in dense]
+    assert last == movies.LAST_MS > movies.WARMUP_MS > movies.FRAME_MS
+
+
+def test_it_stops_soon_after_the_mask_is_frozen(pair):
+    logged = pair[0].weights["step"].unique()
+    frozen = [step for step in sorted(logged) if moment(pair[0], step)["phase"] == "frozen"]
+    shown = [step for step in movies.frame_steps(pair) if step in frozen]
+    assert shown == frozen[: movies.AFTER_FREEZE]
 
 
 def test_the_page_has_every_frame_as_picture_and_in_words(files, pair):
-    page, steps = Page(files[1]), movies.shared_steps(pair)
+    page, steps = Page(files[1]), movies.frame_steps(pair)
     frames = json.loads(page.texts["frames"])
     assert [frame["milliseconds"] for frame in frames] == movies.frame_durations(pair[0], steps)
     assert [frame["words"] for frame in frames] == [movies.describe(pair, step) for step in steps]
@@ -139,7 +145,7 @@ def test_common_colours_stay_exact_and_rare_ones_go_to_the_nearest():
 
 
 def test_frames_have_the_style_s_colours(pair):
-    (image,) = movies.render_frames(pair, movies.shared_steps(pair)[-1:])
+    (image,) = movies.render_frames(pair, movies.frame_steps(pair)[-1:])
     colors = {
         to_hex(np.array(color) / 255).upper() for _, color in image.convert("RGB").getcolors(image.width * image.height)
     }
@@ -178,7 +184,7 @@ def opened(chromium, file, motion):
 
 
 def test_arrow_keys_move_through_the_frames(chromium, files, pair):
-    steps = movies.shared_steps(pair)
+    steps = movies.frame_steps(pair)
     with opened(chromium, files[1], "reduce") as page:
         slider = page.get_by_label("Logged step")
         slider.focus()
@@ -194,16 +200,16 @@ def test_arrow_keys_move_through_the_frames(chromium, files, pair):
 
 def test_it_plays_to_the_end_and_is_silent_while_it_plays(chromium, files, pair):
     with opened(chromium, files[1], "reduce") as page:
-        assert page.locator("output").inner_text() == movies.describe(pair, movies.shared_steps(pair)[0])
+        assert page.locator("output").inner_text() == movies.describe(pair, movies.frame_steps(pair)[0])
         page.get_by_role("button", name="Play").press("Enter")
         assert page.locator("output").get_attribute("aria-live") == "off"
         page.get_by_role("button", name="Play").wait_for()  # again: it has stopped
         assert page.locator("output").get_attribute("aria-live") == "polite"
-        assert page.locator("output").inner_text() == movies.describe(pair, movies.shared_steps(pair)[-1])
+        assert page.locator("output").inner_text() == movies.describe(pair, movies.frame_steps(pair)[-1])
 
 
 def test_it_starts_by_itself_only_where_motion_is_welcome(chromium, files, pair):
-    last = movies.describe(pair, movies.shared_steps(pair)[-1])
+    last = movies.describe(pair, movies.frame_steps(pair)[-1])
     with opened(chromium, files[1], "no-preference") as page:
         page.get_by_text(last).wait_for()
     with opened(chromium, files[1], "reduce") as page:

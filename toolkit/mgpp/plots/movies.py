@@ -20,13 +20,14 @@ from PIL import Image
 
 from mgpp.plots import style
 from mgpp.plots.distributions import moment, plot_sparsity_schedule, plot_weight_distribution, zeros_in_words
-from mgpp.plots.figures import comparable
+from mgpp.plots.figures import first_of_each
 from mgpp.runs import Run, load_runs
 
 STEM = "weights_through_training"
 TITLE = "Weights through training, MGPP beside L2"
 SIZE, DPI = (style.PAGE_WIDTH, 3.7), 160  # inches, pixels an inch
-FRAME_MS, DENSE_MS, LAST_MS = 300, 1500, 4000  # how long a frame stays, the last one without zeros, and the last
+WARMUP_MS, FRAME_MS, LAST_MS = 1500, 300, 4000  # how long a frame stays, one without zeros, and the last
+AFTER_FREEZE = 2  # frames, as nothing is pruned any more
 PHASES = {"warmup": "warm-up", "pruning": "pruning", "frozen": "mask frozen"}
 
 
@@ -82,6 +83,13 @@ def shared_steps(runs: Sequence[Run]) -> list[int]:
     return sorted(int(step) for step in steps)
 
 
+def frame_steps(runs: Sequence[Run]) -> list[int]:
+    """Return the shared steps up to `AFTER_FREEZE` of them after the mask of the first run is frozen."""
+    steps = shared_steps(runs)
+    moving = [step for step in steps if moment(runs[0], step)["phase"] != "frozen"]
+    return steps[: len(moving) + AFTER_FREEZE]
+
+
 def render_frames(runs: Sequence[Run], steps: Iterable[int]) -> list[Image.Image]:
     """Render one picture per step, all in one palette, so that they differ only where something moves."""
     pictures = []
@@ -113,18 +121,14 @@ def in_one_palette(pictures: Sequence[np.ndarray]) -> list[Image.Image]:
 
 
 def frame_durations(run: Run, steps: Sequence[int]) -> list[int]:
-    """Return the milliseconds of each frame: long for the last before pruning, longer for the last of all.
+    """Return the milliseconds of each frame: long before pruning, when little moves far, and longer for the last.
 
     Args:
         run: the run whose sparsity decides.
         steps: the logged steps of the frames, ascending.
     """
-    durations = [FRAME_MS] * len(steps)
-    dense = [index for index, step in enumerate(steps) if moment(run, step)["sparsity"] == 0]
-    if dense:
-        durations[dense[-1]] = DENSE_MS
-    durations[-1] = LAST_MS
-    return durations
+    before = [FRAME_MS if moment(run, step)["sparsity"] else WARMUP_MS for step in steps[:-1]]
+    return [*before, LAST_MS]
 
 
 def page(pictures: Sequence[Image.Image], words: Sequence[str], durations: Sequence[int]) -> str:
@@ -156,9 +160,8 @@ def render_movies(runs_folder: str | Path, out: str | Path, methods: Sequence[st
     Raises:
         ValueError: if no sparsity has a finished run of each method, or these share no logged step.
     """
-    chosen = comparable(load_runs(runs_folder), methods)
-    runs = [next(run for run in chosen if run.method == method) for method in methods]
-    steps = shared_steps(runs)
+    runs = first_of_each(load_runs(runs_folder), methods)
+    steps = frame_steps(runs)
     pictures = render_frames(runs, steps)
     words, durations = [describe(runs, step) for step in steps], frame_durations(runs[0], steps)
     Path(out).mkdir(parents=True, exist_ok=True)
