@@ -107,8 +107,10 @@ def test_the_figure_has_a_panel_for_each_problem_and_measure(runs, width, shape)
     assert figure.axes[0].get_gridspec().get_geometry() == shape
     assert len(figure.axes) == 6
     assert all(len(ax.lines) == 3 for ax in figure.axes)
-    titles = [ax.get_title(loc="left") for ax in figure.axes]
-    assert sum(bool(title) for title in titles) == 2
+    assert [ax.get_title()[:3] for ax in figure.axes] == [f"({letter})" for letter in "abcdef"]
+    assert sum(len(ax.get_title()) > 3 for ax in figure.axes) == shape[1]
+    assert sum(bool(ax.get_ylabel()) for ax in figure.axes) == shape[0]
+    assert [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()] == ["training examples n"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["MGPP", "L2", "GMP (no penalty)"]
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,3 +90,32 @@ def test_thresholds_are_named_where_there_are_such(pair):
         *_, prior = distributions.plot_weight_distribution(mgpp, step).texts
         assert f"τ {distributions.moment(mgpp, step)['prior_threshold']:.1e}" in prior.get_text()
         assert ("prior is off" in prior.get_text()) == off
+
+
+def test_the_heat_map_holds_the_logged_shares_with_both_thresholds(pair):
+    run = pair[0]
+    ax = distributions.plot_weights_over_steps(run)
+    (mesh,) = ax.collections
+    steps = shared_steps([run])
+    assert mesh.get_array().shape[1] == len(steps)
+    for column, step in enumerate(steps):
+        bins = magnitude_shares(run.weights, step)
+        drawn = mesh.get_array()[:, column]
+        assert drawn.max() == pytest.approx(bins["per_decade"].max())
+        assert (drawn > distributions.SHARES[0]).sum() == (bins["per_decade"] > distributions.SHARES[0]).sum()
+    lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+    pruning = run.metrics[run.metrics["pruning_threshold"] > 0]
+    assert lines["pruning threshold"].get_ydata().tolist() == pruning["pruning_threshold"].tolist()
+    on = run.metrics[run.metrics["phase"] != "frozen"]  # where the prior is off, it has no line
+    assert lines["prior threshold τ"].get_xdata().tolist() == on["step"].tolist()
+
+
+def test_a_heat_map_of_one_step_is_one_column(pair):
+    run = pair[1]
+    first = run.weights[run.weights["step"] == run.weights["step"].min()]
+    short = dataclasses.replace(run)
+    short.__dict__.update(weights=first, metrics=run.metrics)
+    assert distributions.plot_weights_over_steps(short).collections[0].get_array().shape[1] == 1
+    short.__dict__["weights"] = first.iloc[:0]
+    with pytest.raises(ValueError, match=run.name):
+        distributions.plot_weights_over_steps(short)

@@ -49,7 +49,7 @@ def test_a_family_has_a_curve_and_a_dot_for_each_value():
     ax = landscape.plot_prior_family(PRIOR, "lam", values)
     curves = [line for line in ax.lines if len(line.get_xdata()) > 1]
     dots = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
-    assert [line.get_label() for line in curves] == [f"{value:g}" for value in values]
+    assert [line.get_label() for line in curves] == [style.in_powers(value) for value in values]
     assert dots == [MixtureGaussianPrior(value, 1e-7, 0.1).threshold for value in values[:2]]
     assert ax.get_legend().get_title().get_text() == "λ"
 
@@ -72,12 +72,21 @@ def test_the_density_leaves_zeros_out_and_integrates_to_one():
     assert (bins["density"] * (bins["right"] - bins["left"])).sum() == pytest.approx(1)
 
 
-def test_the_outline_falls_to_zero_in_the_gap():
-    x, y = plots._steps_of(plots.remaining_density(histogram()))
-    inside_gap = y[(x > -0.05) & (x < 0.1)]
-    assert (inside_gap == 0).all()
-    assert np.interp(0.0, x, y) == 0
-    assert np.trapezoid(y, x) == pytest.approx(1)
+def test_the_smooth_density_holds_the_counts_and_is_zero_in_the_gap():
+    bins = plots.remaining_density(histogram())
+    theta = np.linspace(-0.5, 0.5, 200_001)
+    density = plots.smooth_density(bins, theta)
+    assert (density[(theta > -0.05) & (theta < 0.1)] == 0).all()
+    for row in bins.to_dict("records"):
+        inside = (theta >= row["left"]) & (theta <= row["right"])
+        assert np.trapezoid(density[inside], theta[inside]) == pytest.approx(row["count"] / 40, abs=1e-3)
+
+
+def test_bins_that_hold_the_threshold_begin_there_and_keep_their_share():
+    bins, cut = (plots.remaining_density(histogram(), beyond=beyond) for beyond in (0.0, 0.15))
+    assert cut[["left", "right"]].values.tolist() == [[-0.2, -0.15], [-0.1, -0.05], [0.15, 0.2], [0.2, 0.4]]
+    shares = [table["density"] * (table["right"] - table["left"]) for table in (bins, cut)]
+    assert shares[1].tolist() == pytest.approx(shares[0].tolist())
 
 
 def test_thresholds_are_the_logged_ones(tiny_runs_folder, tiny_run):

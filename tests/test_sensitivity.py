@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from mgpp import figure_sensitivity, sensitivity_table
-from mgpp.plots.sensitivity import default_prior, plot_accuracy, plot_both_thresholds, plot_spike_shares
+from mgpp.plots import style
+from mgpp.plots.sensitivity import MEASURES, default_prior, plot_sensitivity
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
 
@@ -87,24 +88,32 @@ def test_runs_without_a_warmup_are_named(runs):
         sensitivity_table(runs)
 
 
-def test_plots_hold_the_table(runs):
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_plot_has_a_line_a_hyperparameter_over_multiples_of_its_default(runs, measure):
     table = sensitivity_table(runs)
-    rows = table[table["field"] == "spike_var"]
-    drawn = {
-        plot_accuracy: ["accuracy"],
-        plot_spike_shares: ["spike_before", "spike_kept"],
-        plot_both_thresholds: ["pruning_threshold", "prior_threshold"],
-    }
-    for plot, columns in drawn.items():
-        ax = plot(table, "spike_var")
-        assert ax.get_xscale() == "log"
-        for line, column in zip(ax.lines, columns, strict=False):
-            assert line.get_xdata().tolist() == rows["value"].tolist()
-            assert line.get_ydata().tolist() == rows[column].tolist()
+    ax = plot_sensitivity(table, measure)
+    lines = {container.get_label()[0:2].strip(): container.lines[0] for container in ax.containers}
+    for symbol, field in (("λ", "lam"), ("σ0", "spike_var"), ("σ1", "slab_var")):
+        rows = table[table["field"] == field]
+        assert lines[symbol].get_xdata().tolist() == rows["multiple"].tolist()
+        assert lines[symbol].get_ydata().tolist() == rows[measure].tolist()
+    assert ax.get_xscale() == "log"
 
 
-def test_the_figure_has_a_column_for_each_hyperparameter(runs):
-    figure = figure_sensitivity(runs)
-    assert len(figure.axes) == 12
-    assert [ax.get_xlabel() for ax in figure.axes[-3:]] == ["λ", "σ0²", "σ1²"]
-    assert [ax.get_ylabel() for ax in figure.axes[3::3]] == ["accuracy", "share in the spike", "threshold"]
+def test_multiples_are_of_the_default(runs):
+    rows = sensitivity_table(runs).query("field == 'spike_var'")
+    assert rows["multiple"].tolist() == pytest.approx([0.01, 1.0, 100.0])
+    assert rows["tau_over_cut"].tolist() == pytest.approx([3e-5 / 0.04] * 3)
+
+
+def test_a_hyperparameter_that_no_run_changes_has_its_default_alone(runs):
+    ax = plot_sensitivity(sensitivity_table([run for run in runs if run.name != "rare"]), "accuracy")
+    assert [len(container.lines[0].get_xdata()) for container in ax.containers] == [1, 3, 2]
+
+
+@pytest.mark.parametrize("width", [style.PAGE_WIDTH, style.COLUMN_WIDTH])
+def test_the_figure_has_a_panel_a_measure_and_one_legend(runs, width):
+    figure = figure_sensitivity(runs, width=width)
+    assert [ax.get_title()[:3] for ax in figure.axes] == ["(a)", "(b)", "(c)"]
+    assert len(figure.legends[0].get_texts()) == 3
+    assert not any(ax.get_legend() for ax in figure.axes)

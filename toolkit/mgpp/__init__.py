@@ -35,9 +35,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "plot_thresholds",
             "plot_trajectories",
         ],
-        "plots.distributions": ["plot_weight_distribution"],
+        "plots.distributions": ["plot_weight_distribution", "plot_weights_over_steps"],
         "plots.sensitivity": ["sensitivity_table"],
-        "plots.figures": ["figure_1", "figure_2", "figure_a1", "figure_sensitivity", "save_figure"],
+        "plots.figures": ["figure_1", "figure_2", "figure_a1", "figure_sensitivity", "figure_weights", "save_figure"],
         "plots.consistency": ["figure_consistency"],
         "plots.movies": ["render_movies"],
         # methods: MGPP and its rivals by name

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -11,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mgpp.plots import style
-from mgpp.plots.axes import on_own_axes
+from mgpp.plots.axes import label_once, letter_panels, on_own_axes, one_legend
 from mgpp.runs import Run
 
 MEASURES = {"fsr": "false selection rate", "nsr": "negative selection rate", "excess_risk": "excess risk"}
 PROBLEM_NAMES = {
-    "teacher": "sparse teacher, 5 of 1,000 variables",
-    "regression": "nonlinear regression, 5 of 2,000 variables",
-    "positions": "transformer, 3 of 16 positions",
+    "teacher": "sparse teacher,\n5 of 1,000 inputs",
+    "regression": "regression,\n5 of 2,000 inputs",
+    "positions": "transformer,\n3 of 16 positions",
 }
 METHODS = ("mgpp", "l2", "gmp")
 KEYS = ["problem", "method", "n"]
@@ -142,11 +143,22 @@ def figure_consistency(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) 
     narrow = width <= style.COLUMN_WIDTH
     rows, columns = (len(MEASURES), len(problems)) if narrow else (len(problems), len(MEASURES))
     with style.paper_style():
-        figure, axes = plt.subplots(rows, columns, figsize=(width, 2.0 * rows), squeeze=False)
+        figure, axes = plt.subplots(rows, columns, figsize=(width, 0.5 + 1.7 * rows), sharex="col", squeeze=False)
         for panels, name in zip(axes.T if narrow else axes, problems, strict=True):
             for ax, measure in zip(panels, MEASURES, strict=True):
                 plot_against(summary[summary["problem"] == name], measure, ax=ax)
-            panels[0].set_title(PROBLEM_NAMES[name].partition(",")[0] if narrow else PROBLEM_NAMES[name], loc="left")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS))
+                ax.set_title("\n" + PROBLEM_NAMES[name].partition(",")[0] if narrow else MEASURES[measure])
+                ax.set_ylabel(MEASURES[measure] if narrow else PROBLEM_NAMES[name])
+        _name_once(axes)
+        letter_panels(axes.flat)
+        one_legend(figure, axes.flat, ncols=len(METHODS), columnspacing=1.0)
     return figure
+
+
+def _name_once(axes: np.ndarray) -> None:
+    """Keep titles in the first row alone, y labels in the first column, and one x label for all panels."""
+    for ax in axes[1:].flat:
+        ax.set_title("")
+    for ax in axes.flat:
+        ax.set_xlabel(ax.get_xlabel() if ax is axes[-1, axes.shape[1] // 2] else "")
+    label_once(*axes.flat)

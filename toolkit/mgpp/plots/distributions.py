@@ -1,18 +1,21 @@
-"""Plot the distribution of the weights at one step, with both thresholds: a frame of a movie."""
+"""Plot the distribution of the weights with both thresholds: at one step, as a frame of a movie, and over all steps."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 
 from mgpp.plots import style
 from mgpp.plots.axes import on_own_axes
-from mgpp.plots.runs import mark_phases, ranks_magnitudes
+from mgpp.plots.runs import filled, mark_phases, ranks_magnitudes
 from mgpp.runs import Run
 from mgpp.runs.histograms import histogram_at, magnitude_shares, share_of_zeros
 
 MAGNITUDES, SHARES = (1e-7, 1.0), (1e-4, 20.0)  # the axes' limits; above 100% is room for the thresholds' names
+PRUNING_LINE: dict[str, Any] = {"color": style.PRUNING_THRESHOLD, "linestyle": "-"}
+PRIOR_LINE: dict[str, Any] = {"color": style.PRIOR_THRESHOLD, "linestyle": "--"}
 X_TICKS, Y_TICKS = (1e-7, 1e-5, 1e-3, 0.1), (1e-4, 1e-3, 0.01, 0.1, 1.0)
 
 
@@ -75,15 +78,54 @@ def plot_weight_distribution(run: Run, step: int | None = None, *, ax: Axes, **s
     return ax
 
 
+@on_own_axes
+def plot_weights_over_steps(run: Run, *, ax: Axes, **mesh: Any) -> Axes:
+    """Draw how the magnitudes of a run's nonzero weights move through training: a heat map with both thresholds.
+
+    The darker, the more of all weights a decade of magnitudes holds. Zeros have no place on the logarithmic axis.
+
+    Args:
+        run: a logged run.
+        ax: where to draw; a new figure by default.
+        mesh: further arguments for `Axes.pcolormesh`.
+
+    Raises:
+        ValueError: if no histogram was logged.
+    """
+    shares = {step: magnitude_shares(run.weights, step) for step in np.unique(filled(run, "weights")["step"])}
+    edges = np.unique(pd.concat(shares.values())[["left", "right"]])
+    table = [bins.set_index("left")["per_decade"].reindex(edges[:-1], fill_value=0) for bins in shares.values()]
+    norm = LogNorm(SHARES[0], 2.0)
+    options: dict[str, Any] = {"cmap": "Greys", "norm": norm, "shading": "flat", "rasterized": True}
+    ax.pcolormesh(_around([*shares]), edges, np.clip(np.transpose(table), norm.vmin, None), **options | mesh)
+    on = run.metrics[run.metrics["phase"] != "frozen"]  # the prior is off afterwards
+    ax.plot(on["step"], on["prior_threshold"], **PRIOR_LINE, label="prior threshold τ")
+    if ranks_magnitudes(run):
+        pruning = run.metrics[run.metrics["pruning_threshold"] > 0]
+        ax.plot(pruning["step"], pruning["pruning_threshold"], **PRUNING_LINE, label="pruning threshold")
+    ax.set(yscale="log", ylim=MAGNITUDES, xlabel="training step", ylabel="magnitude of a weight |θ|")
+    ax.set_yticks(X_TICKS)
+    ax.minorticks_off()
+    return mark_phases(run, ax=ax)
+
+
+def _around(steps: list[int]) -> np.ndarray:
+    """Return the bounds of columns of which each reaches halfway to the next."""
+    if len(steps) == 1:
+        return np.array([steps[0] - 0.5, steps[0] + 0.5])
+    middles = np.convolve(steps, [0.5, 0.5], mode="valid")
+    return np.concatenate([steps[:1], middles, steps[-1:]])
+
+
 def mark_both_thresholds(now: dict[str, Any], *, ax: Axes) -> Axes:
     """Draw named lines at the pruning threshold and the prior threshold τ of a `moment`, if it has them."""
     if now["pruning_threshold"] is not None:  # to the left of it everything is pruned: there is room for its name
         text = f"pruning threshold {now['pruning_threshold']:.4f} "
-        _mark(now["pruning_threshold"], text, 1.0, ax, color=style.PRUNING_THRESHOLD, linestyle="-")
+        _mark(now["pruning_threshold"], text, 1.0, ax, **PRUNING_LINE)
     if now["prior_threshold"] is not None:
         off = "\n(prior is off) " if now["phase"] == "frozen" else ""
         text = f"prior threshold \nτ {now['prior_threshold']:.1e} {off}"
-        _mark(now["prior_threshold"], text, 0.86, ax, color=style.PRIOR_THRESHOLD, linestyle="--")
+        _mark(now["prior_threshold"], text, 0.86, ax, **PRIOR_LINE)
     return ax
 
 

@@ -1,17 +1,21 @@
 """Draw whole figures made of plots, the paper's first (Zhang, Sun & Liang 2024), and save them."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mgpp.plots import sensitivity, style
-from mgpp.plots.landscape import SYMBOLS, excess, mark_prior_threshold, plot_penalties, plot_prior_family
+from mgpp.plots import style
+from mgpp.plots.axes import label_once, letter_panels, one_legend, panels
+from mgpp.plots.distributions import plot_weights_over_steps
+from mgpp.plots.landscape import FIELD_NAMES, SYMBOLS, mark_prior_threshold, plot_penalties, plot_prior_family
 from mgpp.plots.runs import plot_remaining_weights, plot_thresholds
+from mgpp.plots.sensitivity import MEASURES, plot_sensitivity, sensitivity_table
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.prior.penalties import L0, L1, L2
 from mgpp.runs import Run
@@ -22,21 +26,6 @@ FAMILIES = {
     "spike_var": (1e-8, 1e-7, 1e-6, 1e-5),
     "slab_var": (0.01, 0.1, 1.0, 10.0),
 }
-
-
-def panels(count: int, width: float, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Create a figure of `count` panels, each `height` inches high: side by side on a page, stacked in a column."""
-    rows, columns = (count, 1) if width <= style.COLUMN_WIDTH else (1, count)
-    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * height), sharey=sharey, squeeze=False)
-    return figure, list(axes.flat)
-
-
-def label_once(*axes: Axes) -> None:
-    """Keep only the leftmost y label if panels with one scale stand side by side."""
-    for ax in axes:
-        spec = ax.get_subplotspec()
-        if spec is not None and not spec.is_first_col():
-            ax.set_ylabel("")
 
 
 def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.PAGE_WIDTH) -> Figure:
@@ -56,10 +45,11 @@ def figure_1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style.
         plot_penalties(penalties, ax=wide, limit=0.5)
         plot_penalties(penalties, ax=close, limit=3 * prior.threshold if prior.has_threshold else 0.01)
         mark_prior_threshold(prior, ax=close)
-        wide.set_title("(a) over the range of weights")
-        close.set_title("(b) close to zero, where the spike lives")
+        wide.set_title("over the range of weights")
+        close.set_title("close to zero, where the spike lives")
+        letter_panels([wide, close])
         label_once(wide, close)
-        figure.legend(*close.get_legend_handles_labels(), loc="outside lower center", ncols=5, columnspacing=1.0)
+        one_legend(figure, [close], ncols=5, columnspacing=1.0)
     return figure
 
 
@@ -76,66 +66,127 @@ def figure_a1(prior: MixtureGaussianPrior = PAPER_PRIOR, *, width: float = style
     """
     with style.paper_style():
         figure, axes = panels(3, width, 2.4, sharey=True)
-        titles = ("(a) weight of the slab, λ", "(b) spike variance, σ0²", "(c) slab variance, σ1²")
-        for ax, (field, values), title in zip(axes, FAMILIES.items(), titles, strict=True):
+        for ax, (field, values) in zip(axes, FAMILIES.items(), strict=True):
             plot_prior_family(prior, field, values, ax=ax)
-            ax.set_title(title)
+            ax.set_title(f"{FIELD_NAMES[field]}, {SYMBOLS[field]}")
+        letter_panels(axes)
         label_once(*axes)
     return figure
 
 
 def figure_2(
-    runs: Iterable[Run], methods: Iterable[str] = ("mgpp", "l2"), *, width: float = style.PAGE_WIDTH
+    runs: Iterable[Run],
+    methods: Iterable[str] = ("mgpp", "l2"),
+    *,
+    trials: Iterable[Run] = (),
+    width: float = style.PAGE_WIDTH,
 ) -> Figure:
     """Draw Figure 2, MGPP against L2: (a) density of the remaining weights, (b) pruning threshold through training.
 
     Args:
         runs: logged runs; finished ones of `methods` are drawn, at the highest sparsity that all of them reached.
         methods: which to compare.
+        trials: other runs of the same recipe; an L2 that is as strong as MGPP's slab is drawn too.
         width: in inches; a column's width puts the panels one above the other.
 
     Raises:
         ValueError: if no sparsity has a finished run of each method.
     """
     chosen = comparable(runs, methods)
+    equal = as_strong_as_slab(chosen[0], trials)[:1]
     with style.paper_style():
-        figure, (left, right) = panels(2, width, 2.6)
-        plot_remaining_weights(chosen, ax=left)
-        plot_thresholds(chosen, ax=right)
-        left.set_title(f"(a) remaining weights at sparsity {chosen[0].sparsity:g}", pad=14)
-        right.set_title("(b) pruning threshold", pad=14)
+        figure, axes = panels(2, width, 2.7)
+        titles = (f"remaining weights at sparsity {chosen[0].sparsity:g}", "pruning threshold")
+        for ax, plot, title in zip(axes, (plot_remaining_weights, plot_thresholds), titles, strict=True):
+            plot(chosen, ax=ax)
+            plot(equal, ax=ax, color=style.BLACK, linestyle=":", label="L2 as strong as the slab")
+            ax.set_title(title, pad=14)
+        letter_panels(axes)
+        one_legend(figure, axes, ncols=3, columnspacing=1.0)
     return figure
 
 
 def figure_sensitivity(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -> Figure:
-    """Draw, for each hyperparameter, the penalty as in Figure A1 and below it the final results of the runs.
-
-    Accuracy, share of the weights in the spike, and both thresholds, against λ (at the end of annealing), σ0² and σ1².
+    """Draw what λ (at the end of annealing), σ0² and σ1² do in training: a panel a measure, a line a hyperparameter.
 
     Args:
         runs: finished runs of MGPP, each of which changes one hyperparameter of a common default.
-        width: in inches.
+        width: in inches; a column's width puts the panels one above the other.
 
     Raises:
         ValueError: if a run changes two hyperparameters at once, or none is finished.
     """
-    runs = list(runs)
-    table, default = sensitivity.sensitivity_table(runs), sensitivity.default_prior(runs)
+    table = sensitivity_table(runs)
     with style.paper_style():
-        figure, axes = plt.subplots(4, 3, figsize=(width, width * 1.22), sharey="row", squeeze=False)
-        titles = ("(a) weight of the slab, λ", "(b) spike variance, σ0²", "(c) slab variance, σ1²")
-        for column, field, title in zip(axes.T, SYMBOLS, titles, strict=True):
-            values = table.loc[table["field"] == field, "value"].tolist()
-            plot_prior_family(default, field, values, ax=column[0], reach=(1e-10, 1.0))
-            for ax, plot in zip(column[1:], sensitivity.PLOTS, strict=True):
-                plot(table, field, ax=ax)
-                ax.axvline(getattr(default, field), color="0.8", linewidth=0.8, zorder=0)
-            column[0].set_title(title)
-            label_once(*column)
-        axes[0, 0].set_ylim(-1, 1.3 * excess(default, np.array([1.0]))[0])  # the strongest slabs leave through the top
-        for ax in axes[2:, 0]:
-            ax.legend()
+        figure, axes = panels(len(MEASURES), width, 2.3)
+        for ax, (measure, title) in zip(axes, MEASURES.items(), strict=True):
+            plot_sensitivity(table, measure, ax=ax)
+            ax.set_title(title)
+        letter_panels(axes)
+        one_legend(figure, axes, ncols=3, columnspacing=1.0)
     return figure
+
+
+def figure_weights(
+    runs: Iterable[Run], methods: Iterable[str] = ("mgpp", "l2"), *, width: float = style.PAGE_WIDTH
+) -> Figure:
+    """Draw how the magnitudes of all weights move through training: a heat map a method, one above the other.
+
+    Args:
+        runs: logged runs; the first seed of each method is drawn, at the highest sparsity that all of them reached.
+        methods: from above.
+        width: in inches.
+
+    Raises:
+        ValueError: if no sparsity has a finished run of each method.
+    """
+    chosen = first_of_each(runs, methods)
+    with style.paper_style():
+        figure, axes = plt.subplots(len(chosen), 1, figsize=(width, 0.9 + 1.7 * len(chosen)), sharex=True)
+        for run, ax in zip(chosen, np.atleast_1d(axes), strict=True):
+            plot_weights_over_steps(run, ax=ax)
+            ax.set_title(style.method_label(run.method), pad=14)
+            ax.label_outer()
+        letter_panels(np.atleast_1d(axes))
+        bar = figure.colorbar(figure.axes[0].collections[0], ax=axes, extend="min", aspect=30)
+        bar.set_label("share of all weights per decade")
+        one_legend(figure, figure.axes, ncols=2)
+    return figure
+
+
+def as_strong_as_slab(run: Run, trials: Iterable[Run]) -> list[Run]:
+    """Return the finished runs of L2 that are as strong as the slab of a run of MGPP: within 5% of 1/(n σ1²).
+
+    They differ from it in the penalty and the seed alone.
+    """
+    found = []
+    for trial in trials:
+        if (
+            trial.status == "finished"
+            and trial.method == "l2"
+            and _apart_from_penalty(trial) == _apart_from_penalty(run)
+        ):
+            slab = 1 / (run.info["examples"]["train"] * run.recipe["prior"]["slab_var"])
+            if math.isclose(trial.recipe["l2"]["strength"], slab, rel_tol=0.05):
+                found.append(trial)
+    return found
+
+
+def _apart_from_penalty(run: Run) -> dict[str, Any]:
+    """Return the settings that two runs must share, if only their penalties are to differ."""
+    apart = {"method", "prior", "l1", "l2", "seed", "log", "save_model", "threads"}
+    return {key: value for key, value in run.recipe.items() if key not in apart} | {"n": run.info.get("examples")}
+
+
+def first_of_each(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:
+    """Return the first seed of each method at the highest sparsity that all of them reached.
+
+    Raises:
+        ValueError: if no sparsity has a finished run of each method.
+    """
+    methods = tuple(methods)
+    chosen = comparable(runs, methods)
+    return [next(run for run in chosen if run.method == method) for method in methods]
 
 
 def comparable(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:

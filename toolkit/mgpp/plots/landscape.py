@@ -14,6 +14,7 @@ from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.prior.penalties import L0, L1, Penalty
 
 SYMBOLS = {"lam": "λ", "spike_var": "σ0²", "slab_var": "σ1²"}
+FIELD_NAMES = {"lam": "weight of the slab", "spike_var": "spike variance", "slab_var": "slab variance"}
 
 
 def excess(penalty: Penalty, theta: np.ndarray) -> np.ndarray:
@@ -86,7 +87,7 @@ def plot_prior_family(
     others = {name: getattr(prior, name) for name in SYMBOLS if name != field}
     for value, color in zip(values, style.shades(len(values)), strict=True):
         member = MixtureGaussianPrior(**others | {field: value})
-        ax.plot(theta, excess(member, theta), color=color, label=f"{value:g}", **line)
+        ax.plot(theta, excess(member, theta), color=color, label=style.in_powers(value), **line)
         if member.has_threshold:
             tau = np.array([member.threshold])
             ax.plot(tau, excess(member, tau), "o", color=color, markersize=4, markeredgecolor="white", zorder=3)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from scipy.interpolate import PchipInterpolator
 
 from mgpp.architectures import stacks_of
 from mgpp.methods import METHODS, Method
@@ -18,25 +19,43 @@ from mgpp.runs.histograms import remaining_density
 
 @on_own_axes
 def plot_remaining_weights(runs: Iterable[Run], *, ax: Axes, limit: float = 0.3, **line: Any) -> Axes:
-    """Draw the density of the remaining nonzero weights at the last logged step, a line a run, coloured by method."""
+    """Draw the smooth density of the remaining nonzero weights at the last logged step, coloured by method."""
+    theta = np.linspace(-limit, limit, 2401)
     for run in runs:
-        bins = remaining_density(_filled(run, "weights"))
-        x, y = _steps_of(bins)
-        ax.plot(x, y, **_look(run) | line)
+        bins = remaining_density(filled(run, "weights"), beyond=_frozen_threshold(run))
+        ax.plot(theta, smooth_density(bins, theta), **_look(run) | line)
     ax.set(xlabel="remaining weight θ", ylabel="density", xlim=(-limit, limit))
     ax.set_ylim(bottom=0)
     return _legend_by_method(ax)
 
 
-def _steps_of(bins: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the outline of a histogram without its empty bins: 0 wherever there is no bin."""
-    left, right, density = (bins[name].to_numpy() for name in ("left", "right", "density"))
-    edges = np.concatenate([left, right])
-    heights = np.concatenate([density, np.zeros_like(density)])
-    keep = np.concatenate([np.ones(len(left), bool), ~np.isin(right, left)])  # a right edge counts where a gap begins
-    order = np.argsort(edges[keep], kind="stable")
-    x, y = edges[keep][order], heights[keep][order]
-    return np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
+def _frozen_threshold(run: Run) -> float:
+    """Return the magnitude beyond which all kept weights lay when the mask was frozen, 0 if there is none."""
+    frozen = run.metrics[run.metrics["phase"] == "frozen"]["pruning_threshold"].dropna()
+    return float(frozen.iloc[-1]) if len(frozen) and ranks_magnitudes(run) else 0.0
+
+
+def smooth_density(bins: pd.DataFrame, theta: np.ndarray) -> np.ndarray:
+    """Return a density at `theta`: the slope of the monotone cubic through the cumulative shares at the bins' edges.
+
+    Each group of adjoining bins has a cubic of its own, so that edges of gaps stay sharp. It is 0 where there is no
+    bin, and its integral over a bin is the share that was counted there.
+
+    Args:
+        bins: of `remaining_density`.
+        theta: where.
+
+    Example:
+        >>> bins = pd.DataFrame({"left": [-2.0, 1.0], "right": [-1.0, 2.0], "count": [1, 1], "density": [0.5, 0.5]})
+        >>> smooth_density(bins, np.array([-3.0, -1.5, 0.0, 1.5])).tolist()
+        [0.0, 0.5, 0.0, 0.5]
+    """
+    density = np.zeros_like(theta)
+    for _, group in bins.groupby((bins["left"] != bins["right"].shift()).cumsum()):
+        edges = [group["left"].iloc[0], *group["right"]]
+        shares = [0.0, *np.cumsum(group["density"] * (group["right"] - group["left"]))]
+        density += np.nan_to_num(PchipInterpolator(edges, shares, extrapolate=False).derivative()(theta))
+    return density
 
 
 def plot_thresholds(runs: Iterable[Run], *, ax: Axes | None = None, **line: Any) -> Axes:
@@ -95,7 +114,7 @@ def plot_sparsity_by_layer(run: Run, *, ax: Axes, **heatmap: Any) -> Axes:
     Matrices of one layer and kind, such as gate and up projection, count by their sizes. Stacks, such as encoder and
     decoder, have rows of their own.
     """
-    cells = final_cells(_filled(run, "layers"))
+    cells = final_cells(filled(run, "layers"))
     cells["sparsity"] = cells["zeros"] / cells["n"]
     table = cells.pivot_table(index="layer", columns="kind", values="sparsity", sort=False)
     options: dict[str, Any] = {"annot": True, "fmt": ".3f", "cmap": "cividis", "cbar_kws": {"label": "sparsity"}}
@@ -136,7 +155,7 @@ def plot_trajectories(run: Run, *, ax: Axes, count: int = 40, **line: Any) -> Ax
     Dotted: the pruning threshold and its negative. A weight that lies between them at a prune event is set to zero. The
     line of a pruned weight ends at the first logged step from which on it is zero.
     """
-    table = _filled(run, "trajectories").pivot_table(index="step", columns=["name", "index"], values="value")
+    table = filled(run, "trajectories").pivot_table(index="step", columns=["name", "index"], values="value")
     kept = table.columns[table.iloc[-1] != 0][: count // 2]
     pruned = table.columns[table.iloc[-1] == 0][: count // 2]
     options: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.8}
@@ -169,7 +188,7 @@ def mark_pruning_threshold(run: Run, *, ax: Axes) -> Axes:
     return ax
 
 
-def _filled(run: Run, frame: str) -> pd.DataFrame:
+def filled(run: Run, frame: str) -> pd.DataFrame:
     """Return a frame of the run; raise ValueError if it has no rows."""
     rows: pd.DataFrame = getattr(run, frame)
     if rows.empty:

@@ -13,6 +13,16 @@ from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run
 
 FIELDS = tuple(SYMBOLS)
+MEASURES = {
+    "accuracy": "accuracy",
+    "spike_before": "in the spike before pruning",
+    "tau_over_cut": "prior / pruning threshold",
+}
+LOOKS: dict[str, dict[str, Any]] = {
+    "lam": {"color": style.GREY, "linestyle": ":", "marker": "^"},
+    "spike_var": {"color": style.SPIKE, "linestyle": "-", "marker": "o"},
+    "slab_var": {"color": style.SLAB, "linestyle": "--", "marker": "s"},
+}
 
 
 def default_prior(runs: Iterable[Run]) -> MixtureGaussianPrior:
@@ -34,9 +44,10 @@ def sensitivity_table(runs: Iterable[Run]) -> pd.DataFrame:
     """Return a row for each hyperparameter and value; the default run appears under each of the three.
 
     Returns:
-        Columns field, value, name; accuracy and accuracy_se on the test set; spike_before, share of the weights in the
-        spike at the last logged step before pruning; spike_kept, share of the weights kept at the end that lie below
-        the prior threshold; prior_threshold and pruning_threshold at the end of pruning.
+        Columns field, value, multiple (of the default), name; accuracy and accuracy_se on the test set; spike_before,
+        share of the weights in the spike at the last logged step before pruning; spike_kept, share of the weights kept
+        at the end that lie below the prior threshold; prior_threshold and pruning_threshold at the end of pruning, and
+        their ratio tau_over_cut.
 
     Raises:
         ValueError: if there are no finished runs of MGPP, or they differ in more than one hyperparameter at a time.
@@ -44,7 +55,11 @@ def sensitivity_table(runs: Iterable[Run]) -> pd.DataFrame:
     runs = _finished(runs)
     _check_one_experiment(runs)
     default = default_prior(runs)
-    rows = [{"field": field, "value": value} | measured(run) for run in runs for field, value in _changed(run, default)]
+    rows = [
+        {"field": field, "value": value, "multiple": value / getattr(default, field)} | measured(run)
+        for run in runs
+        for field, value in _changed(run, default)
+    ]
     return pd.DataFrame(rows).sort_values(["field", "value"], ignore_index=True)
 
 
@@ -63,6 +78,7 @@ def measured(run: Run) -> dict[str, Any]:
         "spike_before": warmup["spike_fraction"].iloc[-1],
         "spike_kept": max(pruned["spike_fraction"] - pruned["sparsity"], 0.0) / kept,
         **pruned[["prior_threshold", "pruning_threshold"]],
+        "tau_over_cut": pruned["prior_threshold"] / pruned["pruning_threshold"],
     }
 
 
@@ -94,41 +110,28 @@ def _changed(run: Run, default: MixtureGaussianPrior) -> list[tuple[str, float]]
 
 
 @on_own_axes
-def plot_accuracy(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
-    """Draw the test accuracy against one hyperparameter, with bars of one standard error of a single run."""
-    rows = table[table["field"] == field]
-    look = {"color": style.method_look("mgpp")["color"], "markersize": 4, "capsize": 2, "elinewidth": 0.8}
-    ax.errorbar(rows["value"], rows["accuracy"], yerr=rows["accuracy_se"], fmt="o-", **look | points)
-    return _against(ax, field, "accuracy")
+def plot_sensitivity(table: pd.DataFrame, measure: str, *, ax: Axes, **line: Any) -> Axes:
+    """Draw one measure against each hyperparameter as a multiple of its default, a line a hyperparameter.
 
+    Bars of the accuracy are one standard error of a single run.
 
-@on_own_axes
-def plot_spike_shares(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
-    """Draw the share of weights in the spike against one hyperparameter, before pruning and at the end."""
-    rows = table[table["field"] == field]
-    options: dict[str, Any] = {"markersize": 4} | points
-    ax.plot(rows["value"], rows["spike_before"], "o-", color=style.SPIKE, label="of all, before pruning", **options)
-    ax.plot(rows["value"], rows["spike_kept"], "s--", color=style.SLAB, label="of those kept, at the end", **options)
-    ax.set_ylim(-0.04, 1.04)
-    return _against(ax, field, "share in the spike")
-
-
-@on_own_axes
-def plot_both_thresholds(table: pd.DataFrame, field: str, *, ax: Axes, **points: Any) -> Axes:
-    """Draw prior and pruning threshold at the end of pruning against one hyperparameter."""
-    rows = table[table["field"] == field]
-    pruning: dict[str, Any] = {"color": style.PRUNING_THRESHOLD, "label": "pruning threshold", "markersize": 4}
-    prior: dict[str, Any] = {"color": style.PRIOR_THRESHOLD, "label": "prior threshold τ", "markersize": 4}
-    ax.plot(rows["value"], rows["pruning_threshold"], "o-", **pruning | points)
-    ax.plot(rows["value"], rows["prior_threshold"], "s--", **prior | points)
-    ax.set_yscale("log")
-    return _against(ax, field, "threshold")
-
-
-def _against(ax: Axes, field: str, what: str) -> Axes:
-    ax.set(xscale="log", xlabel=SYMBOLS[field], ylabel=what)
-    ax.margins(x=0.08)
+    Args:
+        table: of `sensitivity_table`.
+        measure: a key of `MEASURES`.
+        ax: where to draw; a new figure by default.
+        line: further arguments for `Axes.errorbar`.
+    """
+    for field, look in LOOKS.items():
+        rows = table[table["field"] == field]
+        if rows.empty:
+            continue
+        default = (rows["value"] / rows["multiple"]).iloc[0]
+        text = f"{SYMBOLS[field]} / {style.in_powers(default)}"
+        options = look | {"label": text, "markersize": 4, "capsize": 2, "elinewidth": 0.8} | line
+        ax.errorbar(rows["multiple"], rows[measure], rows["accuracy_se"] if measure == "accuracy" else None, **options)
+    ax.axvline(1, color="0.8", linewidth=0.8, zorder=0)
+    ax.set(xscale="log", xlabel="value / default")
+    if measure == "tau_over_cut":
+        ax.set_yscale("log")
+        ax.axhline(1, color="0.8", linewidth=0.8, zorder=0)
     return ax
-
-
-PLOTS = (plot_accuracy, plot_spike_shares, plot_both_thresholds)  # from top to bottom

@@ -125,7 +125,7 @@ def share_of_zeros(rows: pd.DataFrame) -> float:
     return float(rows.loc[is_zero_bin(rows), "count"].sum() / rows["count"].sum())
 
 
-def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.DataFrame:
+def remaining_density(weights: pd.DataFrame, step: int | None = None, *, beyond: float = 0.0) -> pd.DataFrame:
     """Return the density of the nonzero weights of a model at one logged step.
 
     A bin of `count` weights has the density count / (M · (right - left)), with M all weights in these bins.
@@ -133,6 +133,7 @@ def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.Data
     Args:
         weights: frame of `Run.weights`.
         step: a logged step; the last by default.
+        beyond: a magnitude, such as the pruning threshold; the bins that hold it begin there.
 
     Returns:
         Columns left, right (edges of the bins, finite), count (over all targets), density (integrates to 1).
@@ -149,6 +150,8 @@ def remaining_density(weights: pd.DataFrame, step: int | None = None) -> pd.Data
     rows = histogram_at(weights, step)
     bins = rows[~is_zero_bin(rows)].groupby(["left", "right"], as_index=False)["count"].sum()
     bins = bins[np.isfinite(bins["left"]) & np.isfinite(bins["right"])]
+    bins["right"] = bins["right"].mask(bins["left"].lt(-beyond) & bins["right"].between(-beyond, 0), -beyond)
+    bins["left"] = bins["left"].mask(bins["right"].gt(beyond) & bins["left"].between(0, beyond), beyond)
     bins["density"] = bins["count"] / bins["count"].sum() / (bins["right"] - bins["left"])
     return bins.sort_values("left", ignore_index=True)
 

@@ -12,7 +12,9 @@ import click
 
 from mgpp.lab.cli.options import FOLDER, NEW_RUNS_FOLDER, PATH, with_overrides
 
-RUNS_FOLDER, SENSITIVITY_FOLDER, CONSISTENCY_FOLDER = map(Path, ("data/runs", "data/sensitivity", "data/consistency"))
+RUNS_FOLDER, SENSITIVITY_FOLDER, CONSISTENCY_FOLDER, TRIALS_FOLDER = (
+    Path("data", name) for name in ("runs", "sensitivity", "consistency", "tuning")
+)
 
 _runs_option = click.option(
     "--runs", "runs_folder", type=PATH, help=f"Folder of runs [{RUNS_FOLDER}, or {NEW_RUNS_FOLDER}]"
@@ -91,16 +93,22 @@ def runs(folder: Path) -> None:
 
 @click.command()
 @_runs_option
-@click.option("--sweep", type=FOLDER, help=f"Runs of a sweep of the prior [{SENSITIVITY_FOLDER}, if it exists]")
-@click.option("--consistency", type=FOLDER, help=f"Runs of the simulation [{CONSISTENCY_FOLDER}, if it exists]")
+@click.option("--sweep", type=FOLDER, help=f"Runs of a sweep of the prior [without --runs {SENSITIVITY_FOLDER}]")
+@click.option("--consistency", type=FOLDER, help=f"Runs of the simulation [without --runs {CONSISTENCY_FOLDER}]")
 @click.option("--out", type=PATH, default=Path("figures"), show_default=True)
 @click.option("--movies", is_flag=True, help="Show the weights through training too, as a GIF and as a page")
 def figures(runs_folder: Path | None, sweep: Path | None, consistency: Path | None, out: Path, movies: bool) -> None:
-    """Draw the paper's figures as PDF and PNG from logged runs."""
+    """Draw the paper's figures as PDF and PNG from logged runs.
+
+    With --runs, only what these runs give is drawn.
+    """
     from mgpp.lab.render import render_all
 
-    runs_folder = _where_runs_are(runs_folder)
-    paths = render_all(runs_folder, out, sweep or SENSITIVITY_FOLDER, consistency or CONSISTENCY_FOLDER)
+    trials = None
+    if runs_folder is None:  # the committed ones, and what lies beside them
+        runs_folder, trials = _where_runs_are(None), TRIALS_FOLDER
+        sweep, consistency = sweep or SENSITIVITY_FOLDER, consistency or CONSISTENCY_FOLDER
+    paths = render_all(runs_folder, out, sweep, consistency, trials)
     if movies and runs_folder is not None:
         from mgpp.plots.movies import render_movies
 

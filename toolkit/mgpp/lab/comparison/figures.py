@@ -7,11 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mgpp.lab.comparison.frame import comparison_frame, comparison_summary, judged_by, main_experiment
 from mgpp.lab.comparison.plots import DEPTH, differences, plot_differences, plot_score, plot_survivors, survivors
 from mgpp.plots import style
-from mgpp.plots.figures import label_once, panels
+from mgpp.plots.axes import label_once, letter_panels, panels
 from mgpp.plots.runs import in_order
 from mgpp.runs import Run, unit
 
@@ -54,13 +55,23 @@ def _figure_of_differences(frame: pd.DataFrame, table: pd.DataFrame, reference: 
     low, high = min(np.nanmin(edges), 0.0), max(np.nanmax(edges), 0.0)
     margin = 0.06 * (high - low) or 1.0
     figure, axes = panels(len(levels), width, 0.9 + 0.19 * len(rivals), sharey=True)
-    for letter, level, ax in zip("abcdefgh", levels, axes, strict=False):
+    for level, ax in zip(levels, axes, strict=True):
         plot_differences(table[table["sparsity"] == level], rivals, ax=ax)
         ax.set_xlim(low - margin, high + margin)
-        ax.set_title(f"({letter}) sparsity {level:g}\n{_levels_in_words(frame, reference, level)}")
+        ax.set_title(f"sparsity {level:g}\n{_levels_in_words(frame, reference, level)}")
+    letter_panels(axes)
+    figure.legend(handles=_kinds_of_dots(table), loc="outside lower center", ncols=3, columnspacing=1.0)
     label = f"{name.removesuffix(', %')} above {style.method_label(reference)}'s" + ", points" * name.endswith(", %")
     axes[len(levels) // 2 if width > style.COLUMN_WIDTH else -1].set_xlabel(label)
     return figure
+
+
+def _kinds_of_dots(table: pd.DataFrame) -> list[Line2D]:
+    """Return the entries of a legend that tell means of several pairs, with intervals, from single pairs."""
+    look: dict[str, Any] = {"marker": "o", "color": style.GREY, "markersize": 4, "linewidth": 1.2}
+    several = Line2D([], [], **look, label="mean of pairs, 95% interval")
+    single = Line2D([], [], **look | {"linestyle": "", "markerfacecolor": "white"}, label="one pair, interval unknown")
+    return [several] * bool((table["seeds"] > 1).any()) + [single] * bool((table["seeds"] == 1).any())
 
 
 def _levels_in_words(frame: pd.DataFrame, reference: str, sparsity: float) -> str:
@@ -98,6 +109,7 @@ def figure_survivors(runs: Iterable[Run], sparsity: float | None = None, *, widt
             for label in ax.get_xticklabels():
                 label.set_in_layout(number // across == down - 1)  # the others hang into an empty panel
             label_once(ax)
+        letter_panels(axes.flat[: len(methods)])
         mean = 1 - table["sparsity"].iloc[0]
         bar: dict[str, Any] = {"location": "bottom", "shrink": 0.7, "aspect": 40}
         colors = figure.colorbar(axes.flat[0].collections[0], ax=axes, **bar)
