@@ -22,7 +22,7 @@ BRIEF = {
     **{"task": TASK, "max_steps": 450, "batch_size": 8},
     **{"sparsity.final": 0.8, "sparsity.warmup": 100, "sparsity.frozen": 100},
     **{"log.every": 5, "log.evaluate_every": 75, "log.histograms_every": 50, "log.trajectories": 0},
-    **{"threads": 1, "save_model": False, "save_every": 150},
+    **{"threads": 1, "save_model": False},
 }
 OFTEN = {"log.evaluate_every": 15}
 FOLLOWED = {"log.dynamics_every": 5, "log.trajectories": 100}
