@@ -65,13 +65,18 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
   const panels = [...drawn.all, ...training.all];
   const viewers = [viewer(sources, bytes), viewer(sources, bytes)];
   const past = histories(bytes);
-  let playing, stop, edits = "a";
+  let playing, resting, stop, edits = "a";
   let wrong = {}; // what is wrong with a typed text, by setting
   let listed; // the source whose layers and kinds the lists hold
 
   const side = () => (edits === "b" ? state.compare : state);
   const sourceOf = ({ source }) => sources.find(({ name }) => name === source);
-  const done = () => changed(structuredClone(state));
+  /** Tells that a change is complete; of a slider when it rests, as each new address costs the browser milliseconds. */
+  function done(rest = 0) {
+    clearTimeout(resting);
+    if (rest) resting = setTimeout(done, rest);
+    else changed(structuredClone(state));
+  }
 
   /** A height that holds the bars of all steps, so that the axis stays while a run is played. */
   function height(views) {
@@ -193,8 +198,9 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
     else if (name === "source") takeSource(target.value);
     else if (["layer", "kind"].includes(name)) side()[name] = target.value;
     else if (name === "follow") (side().follow = target.checked), (wrong = {});
-    if (target.type !== "range") show();
-    if (!Object.keys(wrong).length) done(); // of a slider everything was shown while it moved
+    const slid = target.type === "range"; // everything was shown while it moved
+    if (!slid) show();
+    if (!Object.keys(wrong).length) done(slid ? 200 : 0);
   }
 
   function takeSource(name) {
@@ -296,7 +302,7 @@ export function mount(host, { presets, sources, bytes, start }, state, changed =
   fit();
   show();
   done();
-  return { set, close: () => (play(false), watching.disconnect()) };
+  return { set, close: () => (play(false), clearTimeout(resting), watching.disconnect()) };
 }
 
 const stateOf = (model) => Object.fromEntries(KEYS.map((key) => [key, structuredClone(model.get(key))]));

@@ -1,13 +1,14 @@
 // The pictures: what is drawn of one view, A, and over it of another, B, if there is one.
 
 const MAGNITUDES = Array.from({ length: 141 }, (_, i) => 10 ** (-7 + i / 20)); // the logarithmic axis
-const BOTH_SIDES = [...MAGNITUDES.map((w) => -w).reverse(), 0, ...MAGNITUDES];
+const COARSE = MAGNITUDES.filter((_, i) => i % 2 === 0); // of curves, which are smooth but at τ
+const BOTH_SIDES = [...COARSE.map((w) => -w).reverse(), 0, ...COARSE];
 export const REACH = [1e-7, 1];
 
 /** The points of the axis, and more of them where the spike ends, if it does. */
 function finely(tau) {
   const edge = tau > 0 ? Array.from({ length: 31 }, (_, i) => tau * 2 ** ((i - 15) / 20)) : [];
-  return [...MAGNITUDES, ...edge].filter((w) => w >= REACH[0] && w <= REACH[1]).sort((a, b) => a - b);
+  return [...COARSE, ...edge].filter((w) => w >= REACH[0] && w <= REACH[1]).sort((a, b) => a - b);
 }
 
 /** Share of the weights per decade of |θ| around each point of the axis, zeros apart. */
@@ -78,7 +79,7 @@ export function pictures(left, right, drag) {
   const bars = make(right, "Real weights", 190, "magnitude |θ|", "share per decade", { drag });
 
   function drawPenalty(target, views, reach) {
-    const xs = [...Array.from({ length: 161 }, (_, i) => (i / 80 - 1) * reach), ...BOTH_SIDES.filter((w) => Math.abs(w) < reach / 40)];
+    const xs = [...Array.from({ length: 121 }, (_, i) => (i / 60 - 1) * reach), ...BOTH_SIDES.filter((w) => Math.abs(w) < reach / 40)];
     xs.sort((a, b) => a - b);
     const heights = new Map(views.filter(Boolean).map((view) => [view, xs.map(excess(view))]));
     const top = Math.max(...[...heights.values()].map((ys) => (Number.isNaN(ys[0]) ? 0 : ys[0])));
