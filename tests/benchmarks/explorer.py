@@ -21,6 +21,7 @@ from mgpp.lab.training.provenance import provenance
 from tools.tables import explorer_markdown
 
 RUNS = browser.ROOT / "data" / "runs"
+PASSES = 5
 WATCH = """() => {
     const host = document.querySelector(".mgpp-explorer");
     const waits = (window.waits = []);
@@ -35,27 +36,36 @@ WATCH = """() => {
 }"""
 
 
-def measure(page, moves: int) -> list[float]:
-    """Milliseconds of each move of three sliders by arrow keys, up and down."""
+def measure(page, moves: int) -> np.ndarray:
+    """Milliseconds of each move of three sliders by arrow keys, up and down again: a row for each of five passes."""
     page.locator(".mgpp-explorer .sentence:not(:empty)").wait_for(timeout=browser.MINUTE)
     page.evaluate(WATCH)
-    for name in ("spike_var", "lam", "slab_var"):
-        page.locator(f".mgpp-explorer input[name={name}]").focus()
-        for move in range(-(-moves // 3)):
-            page.keyboard.press("ArrowRight" if move % 20 < 10 else "ArrowLeft")
+    each = 2 * -(-moves // 6)  # moves of one slider
+    for _ in range(PASSES):
+        for name in ("spike_var", "lam", "slab_var"):
+            page.locator(f".mgpp-explorer input[name={name}]").focus()
+            for move in range(each):
+                page.keyboard.press("ArrowRight" if move < each / 2 else "ArrowLeft")
     waits = page.evaluate("window.waits")
-    assert len(waits) == 3 * -(-moves // 3), f"{moves} moves gave {len(waits)} changes"
-    return waits
+    assert len(waits) == PASSES * 3 * each, f"{moves} moves gave {len(waits)} changes"
+    return np.reshape(waits, (PASSES, 3 * each))
 
 
-def on_the_page(running, folder: Path, moves: int) -> list[float]:
+def row_of(where: str, waits: np.ndarray) -> dict:
+    """A row of the table. Of each move the fastest pass counts, as other programs slow a pass down; all are told too."""
+    fastest = waits.min(axis=0)
+    own = {"median_ms": np.median(fastest), "p95_ms": np.percentile(fastest, 95)}
+    return {"where": where, "moves": len(fastest), **own, "p95_all_ms": np.percentile(waits, 95), "max_ms": waits.max()}
+
+
+def on_the_page(running, folder: Path, moves: int) -> np.ndarray:
     """The page from disk, with all committed runs on it."""
     page = running.new_page(viewport={"width": 1040, "height": 980})
     page.goto(save_explorer(folder / "page.html", runs=load_runs(RUNS), weights=pretrained_weights()).as_uri())
     return measure(page, moves)
 
 
-def two_compared(running, folder: Path, moves: int) -> list[float]:
+def two_compared(running, folder: Path, moves: int) -> np.ndarray:
     """The same page with two runs drawn over each other."""
     page = running.new_page(viewport={"width": 1040, "height": 980})
     page.goto((folder / "page.html").as_uri())
@@ -74,7 +84,7 @@ def take_picture(running, folder: Path, file: Path) -> None:
     page.locator(".mgpp-explorer").screenshot(path=file)
 
 
-def in_jupyterlab(running, folder: Path, moves: int) -> list[float]:
+def in_jupyterlab(running, folder: Path, moves: int) -> np.ndarray:
     """The widget in a notebook of two lines."""
     code = f"from mgpp import *\nexplore(weights=pretrained_weights(), runs=load_runs({str(RUNS)!r}))"
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
@@ -88,7 +98,7 @@ def in_jupyterlab(running, folder: Path, moves: int) -> list[float]:
 
 
 @click.command()
-@click.option("--moves", default=100, show_default=True)
+@click.option("--moves", default=120, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The JSON file.")
 @click.option("--picture", type=click.Path(path_type=Path), help="A screenshot of the page, as PNG.")
 def main(moves: int, out: Path, picture: Path | None) -> None:
@@ -100,16 +110,7 @@ def main(moves: int, out: Path, picture: Path | None) -> None:
         version = running.version
         if picture:
             take_picture(running, Path(folder), picture)
-    rows = [
-        {
-            "where": where,
-            "moves": len(ms),
-            "median_ms": np.median(ms),
-            "p95_ms": np.percentile(ms, 95),
-            "max_ms": max(ms),
-        }
-        for where, ms in waits.items()
-    ]
+    rows = [row_of(*each) for each in waits.items()]
     result = {"provenance": provenance(), "chromium": version, "rows": rows}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
