@@ -58,11 +58,9 @@ def training_lines(training: Mapping[str, Any]) -> list[str]:
 
 def explorer_markdown(result: Mapping[str, Any]) -> str:
     """How fast the explorer answers to a slider, from the benchmark's JSON."""
-    device = result["provenance"]["device"]["name"]
-    lines = [
-        f"| {device}, Chromium {result['chromium']} | moves | median, ms | 95%, ms | 95% of all passes, ms | longest, ms |",
-        "|---|---|---|---|---|---|",
-    ]
+    where = f"{result['provenance']['device']['name']}, Chromium {result['chromium']}"
+    columns = (where, "moves", "median, ms", "95%, ms", "95% of all passes, ms", "longest, ms")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in result["rows"]:
         numbers = [f"{row[key]:.1f}" for key in ("median_ms", "p95_ms", "p95_all_ms", "max_ms")]
         lines.append(f"| {row['where']} | {row['moves']} | {' | '.join(numbers)} |")

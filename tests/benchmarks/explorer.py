@@ -52,7 +52,7 @@ def measure(page, moves: int) -> np.ndarray:
 
 
 def row_of(where: str, waits: np.ndarray) -> dict:
-    """A row of the table. Of each move the fastest pass counts, as other programs slow a pass down; all are told too."""
+    """A row of the table: of each move the fastest pass counts, as other programs slow one down; then all passes."""
     fastest = waits.min(axis=0)
     own = {"median_ms": np.median(fastest), "p95_ms": np.percentile(fastest, 95)}
     return {"where": where, "moves": len(fastest), **own, "p95_all_ms": np.percentile(waits, 95), "max_ms": waits.max()}
