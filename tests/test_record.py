@@ -101,6 +101,13 @@ def test_the_frames_have_every_logged_step_and_own_metrics(run):
         assert frame["step"].max() == 11
 
 
+def test_a_metric_of_ones_own_joins_the_row_of_its_step(run):
+    last = run.metrics.iloc[-1]
+    assert run.metrics["step"].is_unique
+    assert (last["step"], last["accuracy"]) == (STEPS - 1, 0.8)
+    assert last[["loss", "prior_threshold", "pruning_threshold"]].notna().all()
+
+
 def test_recording_changes_no_weight(folder, run):
     model, _, step = training(ANNEALED)
     for number in range(STEPS):

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -85,9 +86,12 @@ class Run:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """One row a logged step; a last line that a crash cut off is left out with a warning."""
+        """One row a logged step; a last line that a crash cut off is left out with a warning.
+
+        What was logged of one step in several lines, such as a metric of one's own, is joined.
+        """
         path = self.folder / "metrics.jsonl"
-        rows = pd.DataFrame(read_rows(path) if path.exists() else [])
+        rows = pd.DataFrame(_joined(read_rows(path) if path.exists() else []))
         return rows.reindex(columns=[*METRICS_COLUMNS, *rows.columns.difference(METRICS_COLUMNS, sort=False)])
 
     @cached_property
@@ -207,3 +211,12 @@ def summary(runs: list[Run]) -> pd.DataFrame:
     ]
     numbers = ["score", "score_se", "seconds"]
     return pd.DataFrame(rows, columns=[*columns, *numbers]).astype(dict.fromkeys(numbers, float))
+
+
+def _joined(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Join the rows of each step; of a column that several have, the last value that is not None counts."""
+    steps: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        known = steps.setdefault(row["step"], {})
+        known |= {name: value for name, value in row.items() if value is not None or name not in known}
+    return list(steps.values())
