@@ -33,6 +33,7 @@ AUTHORS_ADAM = {"trainer.adam_beta2": 0.98, "trainer.adam_epsilon": 1e-6}
 WIDTHS = {f"spike-{width:.0e}".replace("e-0", "e-"): {"prior.spike_var": width} for width in (1e-10, 1e-9, 1e-8, 1e-7)}
 SPIKE: dict[str, Mapping[str, Any]] = {
     "no-penalty": {"method": "gmp"},
+    "no-penalty-no-regrowth": {"method": "gmp", "sparsity.allow_regrowth": False},
     "slab-alone": {"method": "l2", "l2.strength": 0.002},
     **WIDTHS,
     "authors-adam": AUTHORS_ADAM,
