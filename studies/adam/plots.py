@@ -17,8 +17,8 @@ from mgpp.runs import Run
 from studies.adam.experiments import SPIKE, WIDTHS
 
 CONTROL = "no-penalty"
-COLORS = {CONTROL: style.GREY, "slab-alone": style.SLAB}  # of what has no spike; all others have the spike's
-MARKERS = dict(zip([name for name in SPIKE if name not in WIDTHS], "^vsDPX", strict=True))
+COLORS = {CONTROL: style.GREY, f"{CONTROL}-no-regrowth": style.BLACK, "slab-alone": style.SLAB}  # of what has no spike; all others have the spike's
+MARKERS = dict(zip([name for name in SPIKE if name not in WIDTHS], "^vsDPX<>", strict=False))
 LIVES = ("kicked", "trapped", "free")
 ACROSS = 5
 WEIGHT = ["name", "index"]
