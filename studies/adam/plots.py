@@ -1,5 +1,6 @@
 """Draw the spike under Adam: the early fall of the accuracy, its size by the spike's width, and lives of weights."""
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +18,11 @@ from mgpp.runs import Run
 from studies.adam.experiments import SPIKE, WIDTHS
 
 CONTROL = "no-penalty"
-COLORS = {CONTROL: style.GREY, f"{CONTROL}-no-regrowth": style.BLACK, "slab-alone": style.SLAB}  # of what has no spike; all others have the spike's
+COLORS = {
+    CONTROL: style.GREY,
+    f"{CONTROL}-no-regrowth": style.BLACK,
+    "slab-alone": style.SLAB,
+}  # of what has no spike; all others have the spike's
 MARKERS = dict(zip([name for name in SPIKE if name not in WIDTHS], "^vsDPX<>", strict=False))
 LIVES = ("kicked", "trapped", "free")
 ACROSS = 5
@@ -43,7 +48,7 @@ def accuracies(runs: Iterable[Run]) -> pd.DataFrame:
         last prune event, so that the model is dense.
     """
     frames = []
-    for run in runs:
+    for run in (run for run in runs if "eval_accuracy" in run.metrics):  # others have just begun
         rows = run.metrics.dropna(subset=["eval_accuracy"])
         columns = {"accuracy": rows["eval_accuracy"], "regrown": rows["sparsity"] < 0.9 * rows["sparsity_target"]}
         frames.append(rows[["step", "phase"]].assign(variant=variant(run), seed=run.seed, **columns))
@@ -129,7 +134,7 @@ def title(run: Run) -> str:
     """Return the name of a run's panel: the spike's width in steps of the optimizer, or what was changed."""
     name = variant(run)
     if name not in WIDTHS:
-        return name.replace("-", " ")
+        return textwrap.fill(name.replace("-", " "), 13)
     first = run.metrics[run.metrics["phase"] == "warmup"].iloc[-1]
     steps = first["prior_threshold"] / first["learning_rate"]
     return f"σ0² {style.in_powers(run.recipe['prior']['spike_var'])}\nτ {steps:.1f} steps"
