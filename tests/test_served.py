@@ -24,8 +24,9 @@ pytestmark = [
 def lab(tmp_path_factory):
     """`make lab` on a copy of the notebooks, which JupyterLab may save, beside all that they read."""
     root = tmp_path_factory.mktemp("repository")
-    for name in ("notebooks", "figures", "tools"):
-        shutil.copytree(ROOT / name, root / name)  # JupyterLab shows nothing that lies outside, behind a link
+    for name in ("notebooks", "figures", "tools", "docs"):
+        # copies, as JupyterLab shows nothing that lies outside, behind a link
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("_build"))
     for name in ("data", "README.md", "environment.yml"):
         (root / name).symlink_to(ROOT / name)
     with real.jupyter_lab(root, tmp_path_factory.mktemp("home")) as address:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BLOCKED = ("torch", "transformers", "safetensors")
-NAMES = ("0_start_here", "1_penalty_landscape", "2_sensitivity", "3_mgpp_vs_l2", "5_consistency")
+NAMES = ("0_start_here", "1_penalty_landscape", "2_sensitivity", "3_mgpp_vs_l2", "5_consistency", "6_prior_and_data")
 PAGES = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]
 SESSIONS = [
     ROOT / "notebooks/workshop/source" / f"{name}.ipynb" for name in ("1_the_prior", "3_reading_a_pruned_model")
