@@ -18,11 +18,8 @@ from mgpp.runs import Run
 from studies.adam.experiments import SPIKE, WIDTHS
 
 CONTROL = "no-penalty"
-COLORS = {
-    CONTROL: style.GREY,
-    f"{CONTROL}-no-regrowth": style.BLACK,
-    "slab-alone": style.SLAB,
-}  # of what has no spike; all others have the spike's
+# of what has no spike; all others have the spike's
+COLORS = {CONTROL: style.GREY, f"{CONTROL}-no-regrowth": style.BLACK, "slab-alone": style.SLAB}
 MARKERS = dict(zip([name for name in SPIKE if name not in WIDTHS], "^vsDPX<>", strict=False))
 LIVES = ("kicked", "trapped", "free")
 ACROSS = 5
