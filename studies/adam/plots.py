@@ -91,7 +91,8 @@ def plot_early_fall(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -> 
     with style.paper_style():
         shape: dict[str, Any] = {"figsize": (width, 0.6 + 1.6 * down), "sharex": True, "sharey": True, "squeeze": False}
         figure, axes = plt.subplots(down, across, **shape)
-        for ax, name in zip(axes.flat, names, strict=False):
+        for number, (ax, name) in enumerate(zip(axes.flat, names, strict=False)):
+            ax.tick_params(labelbottom=number + across >= len(names))  # the lowest of its column
             _plot_variant(table, name, ax)
             first = next(run for run in runs if variant(run) == name)
             mark_phases(first, ax=ax)
@@ -175,7 +176,7 @@ def plot_fall_by_width(runs: Iterable[Run], measure: str = "mean", *, ax: Axes, 
     ax.set(
         xscale="log", xlabel="prior threshold τ / optimizer step", ylabel=f"fall of the accuracy ({measure}), points"
     )
-    ax.legend()
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # outside: a dozen entries
     return ax
 
 

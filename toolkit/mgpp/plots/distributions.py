@@ -70,7 +70,7 @@ def plot_weight_distribution(run: Run, step: int | None = None, *, ax: Axes, **s
     ax.stairs(heights, edges, **options | stairs)
     ax.set(xscale="log", yscale="log", xlim=MAGNITUDES, ylim=SHARES)
     ax.set(xlabel="magnitude of a weight |θ|", ylabel="weights per decade")
-    ax.set_xticks(X_TICKS, [f"{tick:g}" for tick in X_TICKS])
+    ax.set_xticks(X_TICKS, [style.in_powers(tick) for tick in X_TICKS])
     ax.set_yticks(Y_TICKS, [f"{100 * tick:g}%" for tick in Y_TICKS])
     ax.minorticks_off()
     ax.set_title(f"{style.method_label(run.method) or run.name}: {zeros_in_words(now)}", loc="left")
