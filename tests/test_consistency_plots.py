@@ -13,7 +13,7 @@ from mgpp.plots.consistency import (
     plot_against,
     summarize,
 )
-from mgpp.runs import Run, load_runs
+from mgpp.runs import Run, load_run, load_runs
 
 DATA = Path(__file__).parents[1] / "data" / "consistency"
 
@@ -112,6 +112,13 @@ def test_the_figure_has_a_panel_for_each_problem_and_measure(runs, width, shape)
     assert sum(bool(ax.get_ylabel()) for ax in figure.axes) == shape[0]
     assert [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()] == ["training examples n"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["MGPP", "L2", "GMP (no penalty)"]
+
+
+def test_every_training_of_a_committed_run_has_its_row():
+    run = load_run(DATA / "teacher-mgpp-n01000")
+    rows = consistency_table([run])
+    assert len(rows) == len((run.folder / "metrics.jsonl").read_text().splitlines())
+    assert rows.groupby("seed")["kept"].nunique().unique().tolist() == [3]
 
 
 def test_the_committed_runs_make_the_figure():

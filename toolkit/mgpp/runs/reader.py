@@ -88,7 +88,8 @@ class Run:
     def metrics(self) -> pd.DataFrame:
         """One row a logged step; a last line that a crash cut off is left out with a warning.
 
-        What was logged of one step in several lines, such as a metric of one's own, is joined.
+        What was logged of one step in several lines, such as a metric of one's own, is joined. Lines with
+        different values stay apart, such as those of several trainings in one log.
         """
         path = self.folder / "metrics.jsonl"
         rows = pd.DataFrame(_joined(read_rows(path) if path.exists() else []))
@@ -214,9 +215,13 @@ def summary(runs: list[Run]) -> pd.DataFrame:
 
 
 def _joined(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Join the rows of each step; of a column that several have, the last value that is not None counts."""
-    steps: dict[int, dict[str, Any]] = {}
+    """Join a row to the last one of its step, unless their values of a column differ: then both stay."""
+    joined: list[dict[str, Any]] = []
+    last: dict[int, dict[str, Any]] = {}
     for row in rows:
-        known = steps.setdefault(row["step"], {})
+        known = last.get(row["step"], {})
+        if not known or any(value is not None and known.get(name) not in (None, value) for name, value in row.items()):
+            known = last[row["step"]] = {}
+            joined.append(known)
         known |= {name: value for name, value in row.items() if value is not None or name not in known}
-    return list(steps.values())
+    return joined
