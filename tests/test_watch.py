@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import threading
 from contextlib import contextmanager
 
@@ -98,6 +99,13 @@ def test_methods_without_a_prior_have_no_prior_threshold(tiny_run, tmp_path, met
     assert (now["histogram"]["moment"]["pruning_threshold"] is None) is scores
 
 
+def test_runs_in_a_folder_below_are_pointed_to(tmp_path):
+    with RunWriter(tmp_path / "runs" / "mine"):
+        pass
+    assert state_of(tmp_path)["deeper"] == str(tmp_path / "runs")
+    assert state_of(tmp_path / "runs")["deeper"] is None
+
+
 def test_a_run_that_fails_says_why(tmp_path):
     with pytest.raises(MemoryError), RunWriter(tmp_path / "mine") as writer:
         writer.metrics({"step": 0, "loss": float("nan")})
@@ -191,7 +199,10 @@ def test_the_widget_follows_until_it_is_closed(tiny_run, tmp_path):
 # in a browser
 
 
-needs_chromium = pytest.mark.skipif(real.find_chromium() is None, reason="no Chromium here")
+needs_chromium = pytest.mark.skipif(
+    real.find_chromium() is None and "CI" not in os.environ,
+    reason="no Chromium here; on Debian: apt-get install chromium",
+)
 
 
 @pytest.fixture

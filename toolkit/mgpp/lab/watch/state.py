@@ -13,7 +13,7 @@ from mgpp.runs.histograms import Snapshots
 
 CURVES = ("loss", "sparsity", "pruning_threshold", "prior_threshold")
 POINTS = 600  # of a curve, at most
-NEWEST, NONE = "", "-"  # what can be chosen instead of a run's name
+NEWEST = ""  # stands for the first run that is left
 
 
 def state_of(folder: str | Path, chosen: Sequence[str] = (NEWEST, NEWEST)) -> dict[str, Any]:
@@ -25,14 +25,15 @@ def state_of(folder: str | Path, chosen: Sequence[str] = (NEWEST, NEWEST)) -> di
 
     Example:
         >>> state_of("a-folder-that-does-not-exist")
-        {'folder': 'a-folder-that-does-not-exist', 'exists': False, 'runs': [], 'shown': [None, None]}
+        {'folder': 'a-folder-that-does-not-exist', 'exists': False, 'deeper': None, 'runs': [], 'shown': [None, None]}
     """
     place = Path(folder).absolute()
     found = sorted((_read(each) for each in run_folders(place)), key=_age)
     names = {run["name"]: run for run in found}
     rest = [name for name in names if name not in chosen]
     shown = [rest.pop(0) if name == NEWEST and rest else name for name in chosen]
-    about = {"folder": str(folder), "exists": place.is_dir()}
+    deeper = None if found else next((file.parents[1] for file in place.glob("*/*/run.json")), None)
+    about = {"folder": str(folder), "exists": place.is_dir(), "deeper": deeper}
     listed = [{key: run[key] for key in ("name", "status")} for run in found]
     return plain(
         about | {"runs": listed, "shown": [_described(names[name]) if name in names else None for name in shown]}
@@ -42,9 +43,9 @@ def state_of(folder: str | Path, chosen: Sequence[str] = (NEWEST, NEWEST)) -> di
 def _read(folder: Path) -> dict[str, Any]:
     try:
         run = load_run(folder)
-    except RunError as error:
+        return {"name": run.name, "status": run.status, "run": run, "written": folder.stat().st_mtime}
+    except (RunError, OSError) as error:  # a damaged run, or one that has just been removed
         return {"name": folder.name, "status": "unreadable", "error": str(error), "written": 0.0}
-    return {"name": run.name, "status": run.status, "run": run, "written": folder.stat().st_mtime}
 
 
 def _age(found: dict[str, Any]) -> tuple[bool, float]:

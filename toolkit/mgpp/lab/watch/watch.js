@@ -55,8 +55,9 @@ export function watchIn(host, choose) {
   return { show, lost, close: () => watching.disconnect() };
 }
 
-function ofFolder({ folder, exists, runs }) {
+function ofFolder({ folder, exists, deeper, runs }) {
   if (!exists) return `${folder} does not exist yet. Runs appear here as soon as they begin.`;
+  if (deeper) return `No run is in ${folder} itself; there are runs in ${deeper}.`;
   if (!runs.length) return `No run is in ${folder} yet. Runs appear here as soon as they begin.`;
   const train = runs.filter(({ status }) => status === "running").length;
   return `${runs.length} ${runs.length === 1 ? "run" : "runs"} in ${folder}, ${train || "none"} in training.`;
