@@ -16,6 +16,8 @@ from mgpp.lab.comparison.tuning import tuning_markdown
 from mgpp.methods import METHODS
 from mgpp.prior.mixture import MixtureGaussianPrior
 from mgpp.runs import Run, load_runs
+from studies.adam.experiments import SPIKE
+from studies.adam.plots import falls, variant
 from studies.adam.toy import Adam, sizes_before_events
 from tools.evidence import evidence_markdown
 
@@ -99,6 +101,19 @@ def spike_markdown() -> str:
     )
 
 
+def fall_markdown(runs: Iterable[Run]) -> str:
+    """Return the table of docs/prior_and_data.md: how far the accuracy falls while pruning, by what was changed."""
+    finished = [run for run in runs if run.status == "finished"]
+    fall = falls(finished).groupby("variant", sort=False)[["mean", "lowest"]].agg({"mean": "mean", "lowest": "max"})
+    lines = ["| run | seeds | fall, mean | fall, lowest | test accuracy, % |", "|---|---|---|---|---|"]
+    for name in (name for name in SPIKE if name in fall.index):
+        tests = [100 * run.final["accuracy"] for run in finished if variant(run) == name]
+        numbers = [*(100 * fall.loc[name]), sum(tests) / len(tests)]
+        lines.append(f"| `{name}` | {len(tests)} | {' | '.join(f'{number:.1f}' for number in numbers)} |")
+    explained = "Points of validation accuracy (256 texts, ± 3) below that at the first prune event, while pruning."
+    return "\n".join([*lines, "", explained])
+
+
 def _ahead(pair: Mapping[Any, Any]) -> str:
     mean, low, high = (f"{100 * pair[key]:+.1f}" for key in ("mean", "t_low", "t_high"))
     return f"{mean} ({low} to {high})"
@@ -127,6 +142,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     ),
     "tasks": ("docs/results.md", lambda root: results_markdown(load_runs(root / "data/tasks"))),
     "spike": ("docs/prior_and_data.md", lambda _: spike_markdown()),
+    "fall": ("docs/prior_and_data.md", lambda root: fall_markdown(load_runs(root / "data/adam/spike"))),
     "benchmarks": ("docs/costs.md", lambda root: _each(root / "data/benchmarks", benchmark_markdown)),
     "explorer": ("docs/costs.md", lambda root: _each(root / "data/benchmarks/explorer", explorer_markdown)),
     "tuning": ("data/README.md", lambda root: tuning_markdown(load_runs(root / "data/tuning"))),
