@@ -39,7 +39,7 @@ def test_the_committed_tables_come_from_the_committed_runs(name):
 
 
 def test_all_tables_are_written(tmp_path):
-    for folder in ("runs", "tasks", "tuning"):
+    for folder in ("runs", "tasks", "tuning", "adam/spike"):
         (tmp_path / "data" / folder).mkdir(parents=True)
     (tmp_path / "docs").mkdir()
     for name, (file, _) in TABLES.items():

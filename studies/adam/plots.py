@@ -70,7 +70,7 @@ def falls(runs: Iterable[Run]) -> pd.DataFrame:
                 name: first["eval_accuracy"] - accuracy.agg(how) for name, how in (("mean", "mean"), ("lowest", "min"))
             }
             rows.append({"variant": variant(run), "seed": run.seed, "regrown": regrown} | described | fall)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["variant", "seed", "regrown", "tau_in_steps", "mean", "lowest"])
 
 
 def plot_early_fall(runs: Iterable[Run], *, width: float = style.PAGE_WIDTH) -> Figure:

@@ -23,9 +23,9 @@ def cautions(recipe: Recipe, n_train: int, schedule: CubicSparsity) -> Iterator[
 
     Example:
         >>> from mgpp import load_recipe
-        >>> recipe = load_recipe("glue-rte-bert", max_steps=100, **{"sparsity.interval": 50})
-        >>> next(cautions(recipe, 2490, recipe.schedule(100)))
-        'few prune events: 2 before the last one; sparsity.interval=50 is too long'
+        >>> recipe = load_recipe("reviews", **{"sparsity.interval": 400})
+        >>> next(cautions(recipe, 9706, recipe.schedule(912)))
+        'few prune events: 2 before the last one; sparsity.interval=400 is too long'
     """
     method, interval = recipe.method_settings(), recipe.sparsity.interval
     events = events_of(schedule, interval)
