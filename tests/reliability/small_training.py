@@ -37,6 +37,7 @@ def small_recipe(folder: Path, **changes: object) -> Recipe:
         "threads": 1,
         "precision": "fp32",
         "optimizer": {"learning_rate": 0.001},
+        "prior": {"slab_var": 50.0},  # for few rows
         "sparsity": {"warmup": 4, "frozen": 4, "interval": 2, "initial": 0.3, "final": 0.9},
         "log": {"every": 2, "histograms_every": 4, "evaluate_every": 4, "trajectories": 5},
     }

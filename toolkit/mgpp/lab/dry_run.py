@@ -16,7 +16,6 @@ from mgpp.lab.models.known_models import empty_model, local_folder
 from mgpp.lab.models.made_models import MADE_MODELS, train_tokenizer
 from mgpp.lab.recipes.recipe import Recipe, RecipeError
 from mgpp.lab.tasks import Task, TaskSettings, find_task, reviews_lm
-from mgpp.lab.training.cautions import cautions, events_of
 from mgpp.lab.training.progress import without_bars
 from mgpp.lab.training.train import count_steps, resolve
 from mgpp.methods import METHODS, Method
@@ -25,6 +24,7 @@ from mgpp.prior.schedules import CubicSparsity
 from mgpp.pruning.targets import prunable_weights, target_table
 
 FLOAT = 4  # bytes
+FEW_EVENTS = 5  # the cubic schedule is no curve with fewer
 WIDTH = 110
 
 
@@ -229,7 +229,7 @@ def _steps(plan: Plan) -> Iterator[str]:
         yield from _phases(plan)
     else:
         yield "  nothing is pruned"
-    for caution in cautions(recipe, plan.examples, plan.schedule):
+    if caution := plan.method.caution(plan.examples):
         yield f"warning: {caution}"
 
 
@@ -242,10 +242,12 @@ def _kept_mask(plan: Plan) -> Iterator[str]:
 def _phases(plan: Plan) -> Iterator[str]:
     schedule, interval, freezes = plan.schedule, plan.recipe.sparsity.interval, plan.recipe.freezes
     begin, end = schedule.begin_step, schedule.end_step
-    events = events_of(schedule, interval)
+    events = sum(schedule.prunes_at(step, interval) for step in range(begin, end))
     sparsities = f"{schedule.initial_sparsity:g} to {schedule.final_sparsity:g}"
     zeros = f"{round(schedule.final_sparsity * plan.total):,} zeros"
     rule = "then the mask is frozen" if freezes else "then the mask is judged anew at every step"
+    if events < FEW_EVENTS:
+        yield f"  few prune events: {events} before the last one; sparsity.interval={interval} is too long"
     rows = {
         "warmup": (0, begin, "nothing is pruned"),
         "pruning": (begin, end, f"{events:,} prune events, sparsity from {sparsities}"),

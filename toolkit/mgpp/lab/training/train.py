@@ -21,7 +21,6 @@ from mgpp.lab.recipes.recipe import Recipe, RecipeError, recipe_from
 from mgpp.lab.tasks import Task, TaskSettings, find_task
 from mgpp.lab.training import checkpoints
 from mgpp.lab.training.arguments import training_arguments
-from mgpp.lab.training.cautions import cautions
 from mgpp.lab.training.faults import explain_errors, handle_signals
 from mgpp.lab.training.processes import NullWriter, barrier, init_distributed, is_main, main_first
 from mgpp.lab.training.progress import ProgressBar, without_bars
@@ -118,7 +117,7 @@ def _train(
         n_train = len(task.splits["train"])
         steps = count_steps(recipe, n_train)
         schedule = recipe.schedule(steps)  # refuses one that does not fit before the model is loaded
-        for caution in cautions(recipe, n_train, schedule) if is_main() else ():
+        if is_main() and (caution := recipe.method_settings().caution(n_train)):
             warnings.warn(caution, RunWarning, stacklevel=3)
         arguments = training_arguments(recipe, folder / "checkpoints", steps)
         checkpoint = find_checkpoint(recipe, arguments) if stopped else None
