@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 from tools.site.api import public_names
 
@@ -79,9 +79,9 @@ def process(_app: Any, what: str, name: str, value: Any, options: Any, lines: li
     from sphinx.ext.napoleon import Config, GoogleDocstring
 
     # of a property napoleon would take for a type what stands before a colon in the first line
-    kind = "method" if what in ("attribute", "property") else what
-    rest = to_rest(lines, _public())
-    lines[:] = GoogleDocstring(rest, Config(napoleon_use_ivar=True), None, kind, name, value, options).lines()
+    kind: Any = "method" if what in ("attribute", "property") else what
+    rest, config = to_rest(lines, _public()), cast(Any, Config(napoleon_use_ivar=True))  # napoleon takes its own
+    lines[:] = GoogleDocstring(rest, config, None, kind, name, value, options).lines()
 
 
 def setup(app: Any) -> dict[str, bool]:
