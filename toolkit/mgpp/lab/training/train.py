@@ -194,6 +194,12 @@ def count_steps(recipe: Recipe, n_train: int) -> int:
     return math.ceil(updates * recipe.epochs)
 
 
+def _from_here(file: str) -> str:
+    """Return a file's path as another machine can use it: from the working directory, if it is below it."""
+    here = Path.cwd()
+    return str(Path(file).relative_to(here)) if Path(file).is_relative_to(here) else file
+
+
 def find_checkpoint(recipe: Recipe, arguments: TrainingArguments) -> Path | None:
     """Return the last checkpoint that is not damaged, if there is one.
 
@@ -287,7 +293,7 @@ def describe(recipe: Recipe, task: Task, pruner: Pruner, hashes: Mapping[str, st
         "recipe": recipe.as_dict(),
         "seed": recipe.seed,
         **provenance(),
-        **({"imports": files} if (files := own_files(recipe)) else {}),
+        **({"imports": [_from_here(file) for file in files]} if (files := own_files(recipe)) else {}),
         "sha256": hashes,
         "metric": {"name": task.metric, "higher_is_better": task.higher_is_better},
         "examples": {split: len(data) for split, data in task.splits.items()},
