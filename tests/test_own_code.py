@@ -1,6 +1,8 @@
 """Tasks and methods of one's own, in a file that is imported here and in every worker."""
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -94,10 +96,11 @@ def test_every_command_knows_what_the_file_registers(file, settings, before):
     assert mgpp("methods", "strong").exit_code != 0
 
 
-def test_a_run_trains_and_resumes_with_the_file_only(file, settings, tmp_path):
+def test_a_run_trains_and_resumes_with_the_file_only(file, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(file.parent)
     out = tmp_path / "run"
     assert mgpp("train", "reviews-quick", "--import", file, *sets(settings), "--out", out, "--quiet").exit_code == 0
-    assert load_run(out).info["imports"] == [str(file)]
+    assert load_run(out).info["imports"] == [file.name]
     mark_failed(out, "stopped")
     forget()
     with pytest.raises(RecipeError, match=r"--import .*my_task\.py"):
@@ -175,3 +178,8 @@ def test_names_of_the_toolkit_stay_its_own():
 
     with pytest.raises(ValueError, match="reviews"):
         register("reviews")(Mine)
+
+
+def test_committed_runs_name_no_place_of_a_machine():
+    for path in (Path(__file__).parents[1] / "data").rglob("run.json"):
+        assert not any(Path(file).is_absolute() for file in json.loads(path.read_text()).get("imports", [])), path
